@@ -1,0 +1,1 @@
+"""The append-only evidence: records, the log, queries."""

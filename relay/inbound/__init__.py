@@ -1,0 +1,1 @@
+"""One client connection, from the banner to the close, over a Stream."""

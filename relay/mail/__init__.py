@@ -1,0 +1,1 @@
+"""A message as bytes: header fields, trace fields."""

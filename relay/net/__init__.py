@@ -1,0 +1,1 @@
+"""The outside world: sockets, OpenSSL, clocks. Decides nothing."""

@@ -1,0 +1,1 @@
+"""The next hop: routes, the pool of connections, one delivery."""

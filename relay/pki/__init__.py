@@ -1,0 +1,1 @@
+"""Who is this? Certificates, the allowlist, the trust decision, issuing."""

@@ -1,0 +1,1 @@
+"""SMTP as pure computation (RFC 5321): bytes in, events and bytes out; no I/O."""

@@ -1,0 +1,1 @@
+"""TLS as data: the ClientHello and the profiles; no OpenSSL objects."""
