@@ -1,0 +1,226 @@
+"""The nouns of Gatepost: plain values that every part speaks of.
+
+Read this first. A *peer* is the TCP or TLS client, an *identity* is who its certificate proves it
+to be, *sender* is MAIL FROM, *author* is the From header field, *next hop* is the MTA that we hand
+a message to. Nothing here does I/O, reads a clock or decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from relay.pki.certificate import Certificate
+    from relay.smtp.replies import Reply
+    from relay.tls.clienthello import ClientHello
+
+__all__ = [
+    "Address",
+    "Delivery",
+    "Endpoint",
+    "Envelope",
+    "Identity",
+    "Network",
+    "Recipient",
+    "Sender",
+    "Tier",
+    "TlsFacts",
+    "TrustDecision",
+    "TrustStatus",
+]
+
+Network = IPv4Network | IPv6Network
+"""An address range."""
+
+
+class Endpoint(NamedTuple):
+    """One end of a connection; a Unix socket has its path as `address` and port 0."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        if not self.port:
+            return self.address
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+    @property
+    def ip(self) -> IPv4Address | IPv6Address | None:
+        """The address as a number, IPv4-mapped IPv6 unwrapped; None for a Unix socket."""
+        try:
+            found = ip_address(self.address.partition("%")[0])
+        except ValueError:
+            return None
+        mapped = getattr(found, "ipv4_mapped", None)
+        return mapped or found
+
+
+class Address(NamedTuple):
+    """A mailbox, `local@domain`, as it stood on the wire (RFC 5321 4.1.2, RFC 6531 3.3).
+
+    `local` keeps its spelling, quotes included; `domain` keeps its spelling too, and is "" only
+    for the bare `postmaster` (RFC 5321 4.5.1). An address literal is a domain in brackets.
+    """
+
+    local: str
+    domain: str
+
+    def __str__(self) -> str:
+        return f"{self.local}@{self.domain}" if self.domain else self.local
+
+    @property
+    def is_ascii(self) -> bool:
+        """Whether it can be sent without SMTPUTF8."""
+        return self.local.isascii() and self.domain.isascii()
+
+
+class Sender(NamedTuple):
+    """MAIL FROM: the reverse path and what came with it.
+
+    `address` is None for the null sender `<>`. `size_bytes` is the declared SIZE (RFC 1870), 0 if
+    none. `body` is "", "7BIT" or "8BITMIME" (RFC 6152). `ret` and `envid` are passed on as they
+    came (RFC 3461).
+    """
+
+    address: Address | None
+    size_bytes: int = 0
+    body: str = ""
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+
+    def __str__(self) -> str:
+        return str(self.address) if self.address else ""
+
+
+class Recipient(NamedTuple):
+    """RCPT TO: the forward path and its DSN parameters as they came (RFC 3461)."""
+
+    address: Address
+    notify: str = ""
+    orcpt: str = ""
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One transaction's sender and its accepted recipients."""
+
+    sender: Sender
+    recipients: list[Recipient] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What TLS came about on one leg.
+
+    `version` is "TLSv1.2" or "TLSv1.3", `cipher` OpenSSL's name, `group` the key exchange group
+    ("X25519MLKEM768", "x25519", ...; "" where unknown). `hello` is there where we were the server.
+    `certificates` is the other side's chain, leaf first, as far as we have it: a resumed session
+    may have the leaf only.
+    """
+
+    version: str
+    cipher: str
+    cipher_bits: int
+    group: str
+    resumed: bool
+    server_name: str = ""
+    hello: ClientHello | None = None
+    certificates: tuple[Certificate, ...] = ()
+
+
+class TrustStatus(StrEnum):
+    """The words of the trust decision: SMTP reply, metric label and audit field alike.
+
+    The revocation statuses exist from the start; `pki/trust.py` gives them once a revocation
+    source is there to say so.
+    """
+
+    PINNED = "pinned"
+    NAMED = "named"
+    ABSENT = "absent"
+    UNPINNED = "unpinned"
+    UNTRUSTED = "untrusted"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
+    REVOCATION_UNKNOWN = "revocation_unknown"
+    SUSPENDED = "suspended"
+    WEAK_KEY = "weak_key"
+    WRONG_USAGE = "wrong_usage"
+    MALFORMED = "malformed"
+
+
+class Tier(StrEnum):
+    """How far an identity is verified; limits hang on it."""
+
+    NEW = "new"
+    VERIFIED = "verified"
+    TRUSTED = "trusted"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """One `[[identity]]` of the allowlist.
+
+    `pins` and `names` are in canonical spelling ("spki:sha256:<64 hex>", "cert:sha256:<64 hex>",
+    "dns:mail.acme.example", "uri:spiffe://acme/billing"). `senders` and `recipients` are patterns:
+    "user@domain", "@domain", "@.domain" (subdomains), "*"; None means no limit. `header_from` is "senders" (the author obeys `senders`
+    too) or "any". `networks` None means anywhere. `chain` is "required" or "pin-only".
+    """
+
+    name: str
+    pins: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    chain: str = "pin-only"
+    senders: tuple[str, ...] | None = None
+    recipients: tuple[str, ...] | None = None
+    header_from: str = "senders"
+    networks: tuple[Network, ...] | None = None
+    tier: Tier = Tier.VERIFIED
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    contact: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustDecision:
+    """Who is this? `pki.trust.decide`'s answer.
+
+    `identity` is there when the certificate was matched to one, also when it is refused for
+    another cause (an expired one, say). `reason` is for people: one sentence, no secrets.
+    `evidence` is for the audit and `gatepost explain`: flat, JSON-ready.
+    """
+
+    status: TrustStatus
+    identity: Identity | None
+    reason: str
+    evidence: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Pinned or named: the peer is who the identity says."""
+        return self.status in {TrustStatus.PINNED, TrustStatus.NAMED}
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the next hop said to one message: `reply` is our reply too.
+
+    `accepted` only if the next hop has the message. `elapsed` is the time at the next hop.
+    """
+
+    accepted: bool
+    reply: Reply
+    route: str = ""
+    host: str = ""
+    endpoint: Endpoint | None = None
+    tls: TlsFacts | None = None
+    elapsed: timedelta = timedelta()

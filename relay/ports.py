@@ -1,0 +1,168 @@
+"""What the inside needs of the world: Protocols, implemented outside, joined by `app.py`.
+
+No implementation stands here. A method that waits is `async`; durations are `timedelta`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime, timedelta
+
+    from relay.model import Address, Delivery, Endpoint, Envelope, TlsFacts, TrustDecision
+    from relay.outbound.routes import Route
+    from relay.smtp.extensions import Extensions
+    from relay.smtp.replies import Reply
+
+__all__ = ["AuditSink", "Budget", "Clock", "Dialer", "NextHop", "ServerTls", "Stream"]
+
+
+class ServerTls(Protocol):
+    """Opaque to the inside: what a listener hands to `Stream.start_tls_server`."""
+
+
+class ClientTls(Protocol):
+    """Opaque to the inside: what a route hands to `Dialer`."""
+
+
+class Stream(Protocol):
+    """Bytes both ways, plain first, TLS after an upgrade. All deadlines are absolute per phase."""
+
+    peer: Endpoint
+    local: Endpoint
+    tls: TlsFacts | None
+
+    async def receive(self) -> bytes:
+        """Return the next bytes, b"" at an orderly end of stream.
+
+        Raises:
+            DeadlinePassed: the deadline set by `set_deadline` has come.
+            ConnectionLost: reset, or TLS cut off without close_notify (RFC 8446 6.1).
+        """
+        ...
+
+    def send(self, *chunks: bytes) -> None:
+        """Queue bytes and write what the socket takes; never waits, never raises."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the send buffer is low again. Raises as `receive`."""
+        ...
+
+    def set_deadline(self, after: timedelta | None) -> None:
+        """From now, `receive`, `drain` and the handshake fail once `after` has passed; None lifts it."""
+        ...
+
+    async def start_tls_server(self, tls: ServerTls) -> TlsFacts:
+        """Do the server's side of a TLS handshake. Raises HandshakeFailed or as `receive`."""
+        ...
+
+    async def start_tls_client(self, tls: ClientTls, server_name: str) -> TlsFacts:
+        """Do the client's side of a TLS handshake. Raises HandshakeFailed or as `receive`."""
+        ...
+
+    async def close(self) -> None:
+        """Flush, send close_notify under TLS, close; bounded in time; never raises."""
+        ...
+
+    def abort(self) -> None:
+        """Close at once."""
+        ...
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the stream is closed, closing, or at its end: nothing can be asked of it."""
+        ...
+
+
+class Dialer(Protocol):
+    """Opens streams to next hops."""
+
+    async def connect(self, host: str, port: int, timeout: timedelta) -> Stream:
+        """Open a TCP connection. Raises Unavailable, with the reason for the log."""
+        ...
+
+
+class Clock(Protocol):
+    """Time and chance, so that tests own both."""
+
+    def now(self) -> datetime:
+        """Wall-clock time, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back."""
+        ...
+
+    def reference(self) -> str:
+        """A new reference id: 12 characters of [0-9A-Z] without look-alikes, unguessable."""
+        ...
+
+
+class AuditSink(Protocol):
+    """Where evidence goes, before the reply that it is about."""
+
+    def record(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Append one record; the sink adds time and node. Raises Unavailable if it can't be kept."""
+        ...
+
+    async def flushed(self) -> None:
+        """Wait until what was recorded is as safe as `[audit] sync` asks."""
+        ...
+
+    def fault(self, message: str, error: BaseException) -> str:
+        """Log an unexpected exception with its traceback; return the log id for the reply."""
+        ...
+
+
+class Budget(Protocol):
+    """The memory that message bodies in flight may take, shared by all workers of the host."""
+
+    def take(self, size_bytes: int) -> bool:
+        """Claim memory; False if the budget is spent (then nothing was claimed)."""
+        ...
+
+    def give(self, size_bytes: int) -> None:
+        """Return what was taken."""
+        ...
+
+
+class NextHop(Protocol):
+    """The way out: implemented by `outbound.forwarder.Forwarder`."""
+
+    def route_for(self, recipient: Address, *, identified: bool) -> Route | None:
+        """The route of a recipient; None: we do not relay there. Pure.
+
+        Without an identity the default route ("*") does not count: never an open relay.
+        """
+        ...
+
+    def extensions(self) -> Extensions:
+        """What every next hop offers, as far as known: what we may offer to clients."""
+        ...
+
+    async def verify(
+        self, route: Route, envelope: Envelope, recipient: Address, client: Mapping[str, str]
+    ) -> Reply:
+        """Ask the next hop whether it takes this recipient from this sender (cached, coalesced)."""
+        ...
+
+    async def deliver(
+        self, route: Route, envelope: Envelope, chunks: Sequence[bytes], client: Mapping[str, str]
+    ) -> Delivery:
+        """Hand one message over. Never raises for the next hop's failures: they are 4xx replies.
+
+        `chunks` joined are the message: CRLF line ends, not dot-stuffed. `client` holds what
+        XCLIENT and XFORWARD may tell: NAME ADDR PORT PROTO HELO LOGIN IDENT.
+        """
+        ...
+
+
+class Trust(Protocol):
+    """The live trust decision: allowlist, anchors and clock joined with `pki.trust.decide`."""
+
+    def decide(self, facts: TlsFacts | None, peer: Endpoint) -> TrustDecision:
+        """Decide on what a peer has presented, now."""
+        ...

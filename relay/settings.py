@@ -1,0 +1,295 @@
+"""Settings as types: the configuration file, key by key. The field docstrings are the manual.
+
+`docs/configuration.md` and the JSON schema are generated from here (`make docs`). Nothing here
+reads a file; `config.py` does, and turns every mistake into file, line and remedy.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from relay.model import Network
+
+__all__ = [
+    "Audit",
+    "CertificateFiles",
+    "Duration",
+    "Limits",
+    "Listener",
+    "Log",
+    "Route",
+    "Settings",
+    "Size",
+    "Timeouts",
+]
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SIZES = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3,
+          "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}  # fmt: skip
+
+
+def parse_duration(value: Any) -> Any:
+    """Read "30s", "5m", "1h30m", "7d"; other types pass to pydantic, which objects."""
+    if not isinstance(value, str):
+        raise ValueError('a duration is text with a unit, as "30s", "5m", "1h30m" or "7d"')  # noqa: TRY004
+    if not re.fullmatch(r"(\d+(?:ms|[smhdw]))+", value):
+        raise ValueError(f'{value!r} is no duration; write it as "30s", "5m", "1h30m" or "7d"')
+    parts = re.findall(r"(\d+)(ms|[smhdw])", value)
+    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+
+
+def parse_size(value: Any) -> Any:
+    """Read "64MiB", "25MB", "512KiB" or a number of bytes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    found = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", value) if isinstance(value, str) else None
+    if found is None or found[2] not in _SIZES:
+        raise ValueError(f'{value!r} is no size; write it as "25MiB", "512KiB" or a number of bytes')
+    return int(found[1]) * _SIZES[found[2]]
+
+
+def parse_network(value: Any) -> Any:
+    """Read "192.0.2.0/24", "2001:db8::/32" or a single address."""
+    try:
+        return ip_network(value)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f'{value!r} is no network; write it as "192.0.2.0/24", "2001:db8::/32" or one address'
+        ) from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
+NetworkField = Annotated[Network, BeforeValidator(parse_network)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, arbitrary_types_allowed=True
+    )
+
+
+class CertificateFiles(_Table):
+    """A certificate chain and its private key."""
+
+    chain: Path
+    """PEM file: our certificate first, then the intermediates."""
+
+    key: Path
+    """PEM file with the private key, unencrypted, readable by nobody else (mode 0600)."""
+
+
+class Listener(_Table):
+    """An address where mail comes in, and what a client must show there."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    """Short name for logs, metrics and the audit: lower-case letters, digits, `-` and `_`."""
+
+    address: str
+    """Where to listen: `"0.0.0.0:25"`, `"[::]:465"`, `"127.0.0.1:2525"` or `"unix:/run/gatepost.sock"`."""
+
+    tls: Literal["starttls", "implicit"] = "starttls"
+    """`starttls`: the client asks for TLS (ports 25, 587); `implicit`: TLS from the first byte (465)."""
+
+    client_certificate: Literal["required", "optional", "off"] = "required"
+    """`required`: nobody speaks without a trusted certificate. `optional`: asked for, and whoever
+    has none may send to the domains of `[route]` only. `off`: not asked for."""
+
+    profile: Literal["modern", "intermediate"] = "intermediate"
+    """`modern`: TLS 1.3 only. `intermediate`: TLS 1.2 too, with AEAD and forward secrecy only."""
+
+    certificate: tuple[CertificateFiles, ...] = Field(min_length=1)
+    """Our server certificates; SNI and the client's signature algorithms choose, the first is the default."""
+
+    client_ca: tuple[Path, ...] = ()
+    """PEM files of the CAs whose certificates identify clients by `names`; pins need none."""
+
+    refusal: Literal["temporary", "permanent"] = "temporary"
+    """How a client without a good certificate is refused: `temporary` (421, honest senders keep
+    the mail and try again once you have fixed the pin) or `permanent` (550)."""
+
+    proxy_protocol_from: tuple[NetworkField, ...] = ()
+    """Networks of load balancers that must send a PROXY protocol header (v1 or v2)."""
+
+    banner_delay: Duration = timedelta(0)
+    """Wait this long before the banner; who talks earlier is refused (554 5.5.0)."""
+
+    max_connections_per_address: int = Field(default=50, ge=0)
+    """Connections from one address at a time, over all workers; 0: no limit."""
+
+
+class Route(_Table):
+    """The next hop of recipient domains. The key is the domain, `"*.example.org"` for its
+    subdomains, or `"*"` for the default route, which only identified senders may use."""
+
+    hosts: tuple[str, ...] = Field(min_length=1)
+    """Next hops in order of priority, `"host:port"` (port 25 if left out). The first that is
+    healthy gets the mail."""
+
+    tls: Literal["verify", "fingerprint", "off"] = "verify"
+    """`verify`: chain and name must be right. `fingerprint`: one of `pins` must match instead.
+    `off`: no TLS, only for loopback hosts, or with `unsafe_plaintext`."""
+
+    handshake: Literal["starttls", "implicit"] = "starttls"
+    """How TLS starts at the next hop."""
+
+    ca: tuple[Path, ...] = ()
+    """PEM files of the CAs to trust for this route; empty: the system's."""
+
+    server_name: str = ""
+    """The name the next hop's certificate must have, and SNI; empty: the host's own name."""
+
+    pins: tuple[str, ...] = ()
+    """Public key pins for `tls = "fingerprint"`: `"spki:sha256:..."` or `"cert:sha256:..."`."""
+
+    client_certificate: CertificateFiles | None = None
+    """Our certificate towards this next hop."""
+
+    unsafe_plaintext: bool = False
+    """Allows `tls = "off"` to a host that is not loopback. Mail then crosses the network in clear."""
+
+    xclient: bool = False
+    """Tell the next hop the client's address, name and identity (LOGIN) by XCLIENT, if it offers it."""
+
+    xforward: bool = False
+    """The same by XFORWARD, for its logs only."""
+
+    verify_recipients: bool = True
+    """Ask the next hop at RCPT time, so that its refusal is our refusal, recipient by recipient."""
+
+    recipient_cache: Duration = timedelta(minutes=5)
+    """How long the answer "yes" of the next hop to a recipient is remembered; "no" at most a minute."""
+
+    max_connections: int = Field(default=100, ge=1)
+    """Connections to one next hop, per worker."""
+
+    max_messages_per_connection: int = Field(default=0, ge=0)
+    """Messages on one connection before a new one is made; 0: no limit."""
+
+    idle_timeout: Duration = timedelta(seconds=60)
+    """An unused connection is closed after this time."""
+
+    connect_timeout: Duration = timedelta(seconds=30)
+    """TCP connection and TLS handshake, each."""
+
+    command_timeout: Duration = timedelta(minutes=5)
+    """Banner, EHLO, MAIL and RCPT, each (RFC 5321 4.5.3.2: 5 minutes)."""
+
+    data_timeout: Duration = timedelta(minutes=3)
+    """Each block of the message (RFC 5321 4.5.3.2.5: 3 minutes), and the 354 before it."""
+
+    final_timeout: Duration = timedelta(minutes=10)
+    """The reply to the final dot (RFC 5321 4.5.3.2.6: 10 minutes)."""
+
+
+class Limits(_Table):
+    """What one client, one message and all of them together may take."""
+
+    max_connections: int = Field(default=20_000, ge=1)
+    """Connections at a time, over all listeners and workers."""
+
+    max_message_bytes: Size = 64 * 1024**2
+    """Largest message, offered as SIZE; a smaller SIZE of the next hop wins."""
+
+    max_recipients: int = Field(default=1000, ge=100)
+    """Recipients of a message (RFC 5321 4.5.3.1.8: at least 100), offered as LIMITS RCPTMAX."""
+
+    max_messages_per_connection: int = Field(default=0, ge=0)
+    """Messages on one connection, then 421; 0: no limit."""
+
+    max_line_bytes: int = Field(default=998, ge=998)
+    """Longest line of a message without CRLF (RFC 5321 4.5.3.1.6: 998)."""
+
+    max_errors: int = Field(default=10, ge=1)
+    """Refused or wrong commands on a connection before it ends with 421."""
+
+    max_received: int = Field(default=50, ge=10)
+    """Received header fields before a message counts as looping (RFC 5321 6.3)."""
+
+    memory_budget: Size = 1024**3
+    """Memory for message bodies in flight, over all workers; 452 when it is spent."""
+
+
+class Timeouts(_Table):
+    """How long a client may take. Each is for a whole phase: a byte a second gains no time."""
+
+    handshake: Duration = timedelta(seconds=30)
+    """A TLS handshake, and the PROXY protocol header."""
+
+    greeting: Duration = timedelta(seconds=60)
+    """From the connection to the client's identification (the end of the handshake and EHLO)."""
+
+    command: Duration = timedelta(minutes=5)
+    """One command (RFC 5321 4.5.3.2.7: 5 minutes)."""
+
+    data: Duration = timedelta(minutes=10)
+    """A message, plus what `data_rate` grants for its size."""
+
+    data_rate: Size = 1024
+    """Bytes a second that a sender must at least reach in a message longer than `data` allows."""
+
+    drain: Duration = timedelta(seconds=30)
+    """At a stop: how long transactions in flight may take to finish."""
+
+
+class Audit(_Table):
+    """The audit trail: one JSON line a handshake, refusal, transaction and administrative act."""
+
+    path: Path = Path("audit.jsonl")
+    """The file, appended to; relative to `state_dir`. Reopened at SIGUSR1 (log rotation)."""
+
+    sync: Literal["second", "always"] = "second"
+    """`second`: on disk within a second. `always`: on disk before each reply."""
+
+
+class Log(_Table):
+    """The application log, on standard error."""
+
+    format: Literal["auto", "human", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON otherwise."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is logged at all."""
+
+
+class Settings(_Table):
+    """The configuration file, `gatepost.toml`, plus what stands in `conf.d/*.toml` beside it."""
+
+    hostname: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")
+    """Our name, in the banner, in EHLO towards next hops and in Received."""
+
+    state_dir: Path = Path("state")
+    """Folder for the audit trail, the control socket and all that is kept."""
+
+    workers: int = Field(default=0, ge=0, le=256)
+    """Worker processes; 0: one per core."""
+
+    user: str = ""
+    """The user the workers run as, if the relay is started as root; empty: no change."""
+
+    allowlist: Path = Path("allowlist.toml")
+    """The file with the identities (`[[identity]]`), written by hand or by `gatepost pin`."""
+
+    listener: tuple[Listener, ...] = Field(min_length=1)
+    """Where mail comes in."""
+
+    route: dict[str, Route] = Field(min_length=1)
+    """Where mail goes, by recipient domain."""
+
+    limits: Limits = Limits()
+    """Limits."""
+
+    timeouts: Timeouts = Timeouts()
+    """Deadlines for clients."""
+
+    audit: Audit = Audit()
+    """Evidence."""
+
+    log: Log = Log()
+    """Application log."""

@@ -1,0 +1,101 @@
+"""What the server engine tells its caller (`ServerEngine.next_event`).
+
+Events that want an answer: Hello, StartTls, MailFrom, RcptTo, DataStart, Message. The engine is paused
+until `answer` is called. Violation and Closed tell, and want nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from relay.model import Recipient, Sender
+    from relay.smtp.replies import Reply
+
+__all__ = [
+    "NEED_DATA",
+    "Closed",
+    "DataStart",
+    "Event",
+    "Hello",
+    "MailFrom",
+    "Message",
+    "NeedData",
+    "RcptTo",
+    "StartTls",
+    "Violation",
+]
+
+
+class NeedData:
+    """The engine can say nothing until `receive` brings more bytes."""
+
+    def __repr__(self) -> str:
+        return "NEED_DATA"
+
+
+NEED_DATA: Final = NeedData()
+
+
+class Hello(NamedTuple):
+    """EHLO or HELO; `is_valid` by the grammar of RFC 5321 4.1.1.1 (policy decides what follows)."""
+
+    verb: str
+    name: str
+    is_valid: bool
+
+
+class StartTls(NamedTuple):
+    """STARTTLS (RFC 3207). After a positive answer the caller upgrades and calls `tls_started`."""
+
+
+class MailFrom(NamedTuple):
+    """MAIL FROM in the right place, in the right form."""
+
+    sender: Sender
+
+
+class RcptTo(NamedTuple):
+    """RCPT TO in the right place, in the right form."""
+
+    recipient: Recipient
+
+
+class DataStart(NamedTuple):
+    """DATA (answer 354 or a refusal), or the first BDAT (positive answer: nothing is sent; a
+    refusal is sent once the chunk has been read, RFC 3030 2).
+    """
+
+    chunking: bool
+    size_bytes: int
+    """Declared by MAIL's SIZE, or the first BDAT's size; 0 if not known."""
+
+
+class Message(NamedTuple):
+    """A whole message: CRLF line ends, dot-stuffing undone, nothing else changed."""
+
+    body: bytes
+    has_8bit: bool
+    chunking: bool
+
+
+class Violation(NamedTuple):
+    """The peer broke the protocol; `reply` is already queued. `kind` is a stable word:
+
+    early_talker, pipelining, starttls_injection, bare_newline, nul, line_too_long,
+    command_too_long, unknown_command, syntax, sequence, too_many_errors, message_too_large,
+    foreign_protocol.
+    """
+
+    kind: str
+    reply: Reply
+    closes: bool
+
+
+class Closed(NamedTuple):
+    """Nothing more will come of this engine: send `data_to_send` and close. `reason`: quit, violation, refused."""
+
+    reason: str
+
+
+Event = Hello | StartTls | MailFrom | RcptTo | DataStart | Message | Violation | Closed | NeedData
