@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from relay.smtp.extensions import Extensions
     from relay.smtp.replies import Reply
 
-__all__ = ["AuditSink", "Budget", "Clock", "Dialer", "NextHop", "ServerTls", "Stream"]
+__all__ = [
+    "AuditSink",
+    "Budget",
+    "ClientTls",
+    "Clock",
+    "Dialer",
+    "NextHop",
+    "ServerTls",
+    "Statistics",
+    "Stream",
+    "Trust",
+]
 
 
 class ServerTls(Protocol):
@@ -129,6 +140,14 @@ class Budget(Protocol):
         ...
 
 
+class Statistics(Protocol):
+    """Counters that `gatepost status` and the metrics show."""
+
+    def count(self, counter: str, by: int = 1) -> None:
+        """Add to a counter of `net.tally.COUNTERS`."""
+        ...
+
+
 class NextHop(Protocol):
     """The way out: implemented by `outbound.forwarder.Forwarder`."""
 
@@ -163,6 +182,11 @@ class NextHop(Protocol):
 class Trust(Protocol):
     """The live trust decision: allowlist, anchors and clock joined with `pki.trust.decide`."""
 
-    def decide(self, facts: TlsFacts | None, peer: Endpoint) -> TrustDecision:
-        """Decide on what a peer has presented, now."""
+    @property
+    def version(self) -> int:
+        """Changes whenever a decision might: who holds one from an older version asks again."""
+        ...
+
+    def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
+        """Decide on what a peer has presented at a listener, now."""
         ...

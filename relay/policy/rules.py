@@ -1,0 +1,99 @@
+"""The rules that hold wherever an identity is known: what its allowlist entry lets it do.
+
+Each rule is a name, a stage, the breach it looks for, and the reply. They are in force on every
+listener and cannot be switched off: an identity without a limit simply never breaks them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from relay.pki.allowlist import may_connect_from, may_reach, may_send
+from relay.policy.facts import Facts, Stage
+from relay.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["IDENTITY_RULES", "Rule"]
+
+
+class Rule(NamedTuple):
+    """One rule: at `at`, if `is_broken`, the answer is `reply`."""
+
+    name: str
+    at: Stage
+    is_broken: Callable[[Facts], bool]
+    reply: Callable[[Facts], Reply]
+
+
+def _network_is_foreign(facts: Facts) -> bool:
+    identity, address = facts.identity, facts.peer.ip
+    if identity is None or identity.networks is None:
+        return False
+    # A Unix socket has no address: an identity bound to networks can't come from there.
+    return address is None or not may_connect_from(identity, address)
+
+
+def _sender_is_foreign(facts: Facts) -> bool:
+    identity, sender = facts.identity, facts.sender
+    return identity is not None and sender is not None and not may_send(identity, sender.address)
+
+
+def _recipient_is_foreign(facts: Facts) -> bool:
+    identity, recipient = facts.identity, facts.recipient
+    return (
+        identity is not None
+        and recipient is not None
+        and not may_reach(identity, recipient.address)
+    )
+
+
+def _author_is_foreign(facts: Facts) -> bool:
+    identity = facts.identity
+    if identity is None or identity.senders is None or identity.header_from == "any":
+        return False
+    # No author, two From fields or one that can't be read: nobody has vouched for it.
+    return not facts.authors or not all(may_send(identity, author) for author in facts.authors)
+
+
+def _refusal(text: str) -> Callable[[Facts], Reply]:
+    def reply(facts: Facts) -> Reply:
+        words = text.format(
+            identity=facts.identity.name if facts.identity else "",
+            peer=facts.peer.address,
+            sender=facts.sender or "",
+            recipient=facts.recipient or "",
+            authors=", ".join(map(str, facts.authors or ())) or "no readable From",
+        )
+        return Reply(550, "5.7.1", (words,))
+
+    return reply
+
+
+IDENTITY_RULES = (
+    Rule(
+        "identity_network",
+        Stage.HELLO,
+        _network_is_foreign,
+        _refusal("{identity} may not connect from {peer}"),
+    ),
+    Rule(
+        "identity_sender",
+        Stage.SENDER,
+        _sender_is_foreign,
+        _refusal("{identity} may not send as <{sender}>"),
+    ),
+    Rule(
+        "identity_recipient",
+        Stage.RECIPIENT,
+        _recipient_is_foreign,
+        _refusal("{identity} may not send to <{recipient}>"),
+    ),
+    Rule(
+        "identity_author",
+        Stage.MESSAGE,
+        _author_is_foreign,
+        _refusal("{identity} may not write as {authors} (header From)"),
+    ),
+)
