@@ -22,7 +22,7 @@ class Engine:
     """A set of rules, sorted by stage once, asked for each command."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules: dict[Stage, tuple[Rule, ...]] = {stage: () for stage in Stage}
+        self._rules: dict[Stage, tuple[Rule, ...]] = dict.fromkeys(Stage, ())
         for rule in rules:
             self._rules[rule.at] += (rule,)
 
