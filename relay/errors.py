@@ -14,10 +14,11 @@ never one of these. Exception text goes to the log, never on the wire.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from relay.tls.clienthello import ClientHello
 
 __all__ = [
@@ -38,17 +39,25 @@ class GatepostError(Exception):
 class ConfigurationError(GatepostError):
     """One mistake in a file the operator wrote.
 
-    `str()` is the one line the operator sees: ``file:line: problem; remedy``.
+    `str()` is the one line the operator sees: ``file:line: problem; remedy``. `others` are further
+    mistakes found in the same go, each a line of its own.
     """
 
     def __init__(
-        self, problem: str, *, remedy: str, path: Path | str | None = None, line: int | None = None
+        self,
+        problem: str,
+        *,
+        remedy: str,
+        path: Path | str | None = None,
+        line: int | None = None,
+        others: tuple[ConfigurationError, ...] = (),
     ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.remedy = remedy
         self.path = path
         self.line = line
+        self.others = others
 
     def __str__(self) -> str:
         place = "" if self.path is None else f"{self.path}:"

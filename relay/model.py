@@ -46,7 +46,11 @@ class Endpoint(NamedTuple):
     def __str__(self) -> str:
         if not self.port:
             return self.address
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
 
     @property
     def ip(self) -> IPv4Address | IPv6Address | None:

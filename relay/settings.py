@@ -50,7 +50,9 @@ def parse_size(value: Any) -> Any:
         return value
     found = re.fullmatch(r"(\d+)\s*([A-Za-z]*)", value) if isinstance(value, str) else None
     if found is None or found[2] not in _SIZES:
-        raise ValueError(f'{value!r} is no size; write it as "25MiB", "512KiB" or a number of bytes')
+        raise ValueError(
+            f'{value!r} is no size; write it as "25MiB", "512KiB" or a number of bytes'
+        )
     return int(found[1]) * _SIZES[found[2]]
 
 
@@ -125,8 +127,11 @@ class Listener(_Table):
 
 
 class Route(_Table):
-    """The next hop of recipient domains. The key is the domain, `"*.example.org"` for its
-    subdomains, or `"*"` for the default route, which only identified senders may use."""
+    """The next hop of recipient domains.
+
+    The key is the domain, `"*.example.org"` for its subdomains, or `"*"` for the default route,
+    which only identified senders may use.
+    """
 
     hosts: tuple[str, ...] = Field(min_length=1)
     """Next hops in order of priority, `"host:port"` (port 25 if left out). The first that is

@@ -62,8 +62,10 @@ class RcptTo(NamedTuple):
 
 
 class DataStart(NamedTuple):
-    """DATA (answer 354 or a refusal), or the first BDAT (positive answer: nothing is sent; a
-    refusal is sent once the chunk has been read, RFC 3030 2).
+    """DATA, or the first BDAT of a message.
+
+    DATA is answered with 354 or a refusal. A positive answer to BDAT sends nothing; a refusal is
+    sent once the chunk has been read (RFC 3030 2).
     """
 
     chunking: bool
@@ -80,9 +82,9 @@ class Message(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """The peer broke the protocol; `reply` is already queued. `kind` is a stable word:
+    """The peer broke the protocol; `reply` is already queued.
 
-    early_talker, pipelining, starttls_injection, bare_newline, nul, line_too_long,
+    `kind` is a stable word: plaintext, early_talker, pipelining, starttls_injection, bare_newline, nul, line_too_long,
     command_too_long, unknown_command, syntax, sequence, too_many_errors, message_too_large,
     foreign_protocol.
     """
