@@ -1,0 +1,126 @@
+"""Who is measured: the relay, the throwaway floor sketch, and no relay at all."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from process_tree import ProcessTree
+from tools import Sink, free_port, wait_for_banner
+
+HERE = Path(__file__).resolve().parent
+
+_SETTINGS = """\
+hostname = "edge.example"
+workers = {workers}
+state_dir = "state"
+allowlist = "allowlist.toml"
+
+[log]
+level = "warning"
+
+[[listener]]
+name = "bench"
+address = "127.0.0.1:{port}"
+tls = "starttls"
+client_certificate = "required"
+certificate = [{{ chain = "{certs}/server.pem", key = "{certs}/server.key" }}]
+max_connections_per_address = 0
+
+[route."*"]
+hosts = ["127.0.0.1:{sink_port}"]
+tls = "verify"
+ca = ["{certs}/ca.pem"]
+server_name = "localhost"
+"""
+
+_ALLOWLIST = """\
+[[identity]]
+name = "bench"
+pins = ["cert:sha256:{pin}"]
+senders = ["@client1.example"]
+"""
+
+
+class Contestant:
+    """A server in front of a sink of its own; both run from here to `stop`."""
+
+    name = ""
+    sink_options: tuple[str, ...] = ("--require-tls",)
+
+    def __init__(self, folder: Path, certs: Path) -> None:
+        self.folder = folder / self.name
+        self.folder.mkdir()
+        self.certs = certs
+        self.port, self.sink_port = free_port(), free_port()
+        self.sink = Sink(self.sink_port, certs, *self.sink_options)
+        self.tree = self._start()
+
+    def _command(self) -> list[str]:
+        raise NotImplementedError
+
+    def _start(self) -> ProcessTree | None:
+        log = self.folder / "server.log"
+        tree = ProcessTree(self._command(), log)
+        try:
+            wait_for_banner(self.port, tree.process)
+        except RuntimeError as error:
+            tree.stop()
+            self.sink.stop()
+            raise SystemExit(f"{self.name}: {error}\n{log.read_text()[-3000:]}") from None
+        return tree
+
+    def cpu(self) -> float:
+        """Seconds of CPU so far, read when all is quiet."""
+        return self.tree.settled_cpu() if self.tree else self.sink.stats()["cpu_s"]
+
+    def stop(self) -> None:
+        if self.tree:
+            self.tree.stop()
+        self.sink.stop()
+
+
+class Gatepost(Contestant):
+    """The relay as an operator runs it: pinned identity, verified TLS upstream, audit trail."""
+
+    name = "gatepost"
+    workers = 2
+
+    def _command(self) -> list[str]:
+        config = self.folder / "gatepost.toml"
+        config.write_text(
+            _SETTINGS.format(
+                workers=self.workers, port=self.port, certs=self.certs, sink_port=self.sink_port
+            )
+        )
+        pin = (self.certs / "client.sha256").read_text().strip()
+        (self.folder / "allowlist.toml").write_text(_ALLOWLIST.format(pin=pin))
+        return [f"{Path(sys.executable).parent}/gatepost", "run", "--config", str(config)]
+
+
+class Floor(Contestant):
+    """The sketch without policy, safety or manners: what Python and OpenSSL cost at least."""
+
+    name = "floor"
+
+    def _command(self) -> list[str]:
+        script = str(HERE / "floor_engine.py")
+        return [sys.executable, script, str(self.port), str(self.sink_port), str(self.certs)]
+
+
+class Direct(Contestant):
+    """The load generator straight to the sink: the tools' own limit; the CPU is the sink's."""
+
+    name = "direct"
+    sink_options = ("--require-cert",)
+
+    def __init__(self, folder: Path, certs: Path) -> None:
+        self.sink_options = ("--require-cert", "--ca", f"{certs}/ca.pem")
+        super().__init__(folder, certs)
+        self.port = self.sink_port
+
+    def _start(self) -> None:
+        return None
+
+
+CONTESTANTS: dict[str, type[Contestant]] = {c.name: c for c in (Gatepost, Floor, Direct)}
