@@ -6,6 +6,7 @@ ended count too), else from the sums of /proc over the tree.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -131,14 +132,14 @@ def _proc_cpu(pid: int) -> float:
 
 def _pss_kib(pid: int) -> int:
     try:
-        found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M)
+        found = re.search(
+            r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE
+        )
     except OSError:
         return 0
     return int(found[1]) if found else 0
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass

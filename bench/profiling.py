@@ -8,9 +8,12 @@ import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from contestants import Contestant
 from tools import load
+
+if TYPE_CHECKING:
+    from contestants import Contestant
 
 SECONDS = 8
 
