@@ -87,6 +87,15 @@ class Stream(Protocol):
         """Whether the stream is closed, closing, or at its end: nothing can be asked of it."""
         ...
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether `receive` would return bytes at once; under TLS application bytes only.
+
+        What a next hop says without having been asked must never count as its answer to what
+        we ask afterwards, so the client side looks here before it writes.
+        """
+        ...
+
 
 class Dialer(Protocol):
     """Opens streams to next hops."""
