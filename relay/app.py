@@ -1,0 +1,292 @@
+"""The assembly: everything built from the settings, and one worker's life.
+
+`build` makes, in the supervisor and before the fork, what all workers share (TLS contexts, so that
+a session ticket of one worker resumes in another). `Worker` joins the inside with the outside and
+serves until it is told to stop. Decides nothing about mail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+from bisect import bisect_right
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import structlog
+
+from relay.audit.log import AuditLog
+from relay.errors import StreamError
+from relay.inbound import failures
+from relay.inbound.session import Services, Session
+from relay.net.clock import SystemClock
+from relay.net.dialer import TcpDialer
+from relay.net.listener import read_proxy_header, serve
+from relay.net.tls import ClientTls, ServerTls
+from relay.outbound.forwarder import Forwarder
+from relay.outbound.routes import Route, RouteTable, parse_host
+from relay.pki import trust
+from relay.pki.allowlist import Allowlist, parse_allowlist
+from relay.policy.engine import Engine as Policy
+from relay.policy.rules import IDENTITY_RULES
+from relay.tls.profile import PROFILES
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    from relay.material import Material
+    from relay.model import TlsFacts, TrustDecision
+    from relay.net.stream import TcpStream
+    from relay.net.tally import Row
+    from relay.settings import Listener
+
+__all__ = ["Blueprint", "LiveTrust", "Worker", "build", "with_allowlist"]
+
+log = structlog.get_logger("gatepost")
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What is made once a configuration, before the workers are forked."""
+
+    material: Material
+    server_tls: Mapping[str, ServerTls]
+    routes: RouteTable
+
+
+def build(material: Material) -> Blueprint:
+    """Make the TLS contexts and the routes.
+
+    Raises:
+        ConfigurationError: OpenSSL does not take a certificate or key.
+    """
+    settings = material.settings
+    return Blueprint(
+        material=material,
+        server_tls={
+            listener.name: ServerTls(
+                material.listeners[listener.name].key_pairs,
+                PROFILES[listener.profile],
+                request_certificate=listener.client_certificate != "off",
+                session_id=listener.name.encode(),
+            )
+            for listener in settings.listener
+        },
+        routes=RouteTable(
+            [
+                Route(
+                    name=name,
+                    hosts=tuple(parse_host(host) for host in route.hosts),
+                    settings=route,
+                    anchors=material.routes[name].anchors,
+                    pins=material.routes[name].pins,
+                    tls=ClientTls(material.routes[name].key_pair),
+                )
+                for name, route in settings.route.items()
+            ],
+            hostname=settings.hostname,
+        ),
+    )
+
+
+def with_allowlist(blueprint: Blueprint, allowlist: Allowlist) -> Blueprint:
+    """Return the blueprint for workers to come, with another allowlist."""
+    return replace(blueprint, material=replace(blueprint.material, allowlist=allowlist))
+
+
+class LiveTrust:
+    """The allowlist in force; implements `ports.Trust`. `replace` swaps the list under way."""
+
+    def __init__(self, material: Material, clock: SystemClock) -> None:
+        self._anchors = {
+            name: trust.Anchors(listener.anchors) for name, listener in material.listeners.items()
+        }
+        self._clock = clock
+        self._generation = 0
+        self.replace(material.allowlist)
+
+    def replace(self, allowlist: Allowlist) -> None:
+        """Put another allowlist in force, for live sessions too (they ask again at MAIL)."""
+        self._allowlist = allowlist
+        self._generation += 1
+        self._turns = sorted(
+            moment.timestamp()
+            for identity in allowlist.identities
+            for moment in (identity.not_before, identity.not_after)
+            if moment is not None
+        )
+
+    @property
+    def version(self) -> int:
+        """Changes with the list, and whenever a pin begins or ends."""
+        passed = bisect_right(self._turns, self._clock.now().timestamp()) if self._turns else 0
+        return self._generation * 1_000_000 + passed
+
+    def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
+        """Decide on what a peer has presented, now."""
+        return trust.decide(
+            facts.certificates if facts else (),
+            self._allowlist,
+            self._anchors[listener],
+            self._clock.now(),
+        )
+
+
+class Worker:
+    """One worker process: sessions on inherited sockets, orders from the supervisor."""
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        sockets: Mapping[str, list[socket.socket]],
+        row: Row,
+        control: socket.socket,
+    ) -> None:
+        self._blueprint = blueprint
+        self._settings = blueprint.material.settings
+        self._sockets = sockets
+        self._row = row
+        self._control = control
+        self._sessions: set[Session] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.AbstractServer] = []
+        self._stopped: asyncio.Event
+        self._trust: LiveTrust
+        self._services: Services
+
+    async def run(self) -> None:
+        """Serve until retired or drained."""
+        settings = self._settings
+        self._stopped = asyncio.Event()
+        clock = SystemClock()
+        audit = AuditLog(
+            settings.audit.path, sync=settings.audit.sync, node=settings.hostname
+        )
+        forwarder = Forwarder(
+            self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
+        )
+        self._trust = LiveTrust(self._blueprint.material, clock)
+        self._row.memory_budget = settings.limits.memory_budget
+        self._services = Services(
+            hostname=settings.hostname,
+            limits=settings.limits,
+            timeouts=settings.timeouts,
+            clock=clock,
+            audit=audit,
+            trust=self._trust,
+            policy=Policy(IDENTITY_RULES),
+            next_hop=forwarder,
+            budget=self._row,
+            statistics=self._row,
+        )
+        # What was made before the fork stays for good: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        await forwarder.start()
+        await self._open()
+        reader = asyncio.create_task(self._obey(audit))
+        await self._stopped.wait()
+        reader.cancel()
+        await forwarder.close()
+        await audit.close()
+
+    async def _open(self) -> None:
+        for listener in self._settings.listener:
+            for listening in self._sockets[listener.name]:
+                self._servers.append(
+                    await serve(
+                        listening,
+                        lambda stream, listener=listener: self._accept(stream, listener),  # type: ignore[misc]
+                    )
+                )
+        self._tell({"event": "ready"})
+
+    # --- sessions ---------------------------------------------------------------------------
+
+    def _accept(self, stream: TcpStream, listener: Listener) -> None:
+        task = asyncio.create_task(self._speak(stream, listener))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _speak(self, stream: TcpStream, listener: Listener) -> None:
+        try:
+            networks = listener.proxy_protocol_from
+            if networks:
+                stream.set_deadline(self._settings.timeouts.handshake)
+                await read_proxy_header(stream, networks)
+        except StreamError as error:
+            log.info("proxy header refused", peer=str(stream.peer), reason=str(error))
+            stream.abort()
+            return
+        address = stream.peer.address
+        if self._is_full(address, listener):
+            self._row.count("refused")
+            if listener.tls == "starttls":
+                stream.send(str(failures.TOO_MANY_CONNECTIONS).encode() + b"\r\n")
+            await stream.close()
+            return
+        self._row.connection_opened(address)
+        session = Session(
+            stream, listener, self._blueprint.server_tls[listener.name], self._services
+        )
+        self._sessions.add(session)
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+            self._row.connection_closed(address)
+
+    def _is_full(self, address: str, listener: Listener) -> bool:
+        row, limit = self._row, listener.max_connections_per_address
+        return row.open_connections() >= self._settings.limits.max_connections or (
+            limit > 0 and row.connections_from(address) >= limit
+        )
+
+    # --- orders from the supervisor -------------------------------------------------------
+
+    async def _obey(self, audit: AuditLog) -> None:
+        """Read the supervisor's orders, a JSON line each; without a supervisor, drain."""
+        reader, _ = await asyncio.open_connection(sock=self._control, limit=2**28)
+        while line := await reader.readline():
+            order = json.loads(line)
+            match order["order"]:
+                case "retire":
+                    asyncio.create_task(self._retire())  # noqa: RUF006  ends with the process
+                case "drain":
+                    break
+                case "reopen":
+                    audit.reopen()
+                case "allowlist":
+                    # The supervisor has checked it; a thread keeps the loop free.
+                    self._trust.replace(
+                        await asyncio.to_thread(parse_allowlist, order["text"], order["path"])
+                    )
+        await self._drain()
+
+    async def _retire(self) -> None:
+        """Stop accepting, let every session go on to its own end, then stop."""
+        await self._close_servers()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._stopped.set()
+
+    async def _drain(self) -> None:
+        """Stop accepting, end idle sessions, give transactions in flight `timeouts.drain`."""
+        await self._close_servers()
+        for session in tuple(self._sessions):
+            session.drain()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=self._settings.timeouts.drain.total_seconds())
+        self._stopped.set()
+
+    async def _close_servers(self) -> None:
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+
+    def _tell(self, message: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):
+            self._control.sendall(json.dumps(message).encode() + b"\n")

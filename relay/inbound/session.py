@@ -1,0 +1,454 @@
+"""One client connection, from the banner to the close, over a Stream.
+
+Drives `smtp.server.ServerEngine`: the engine knows the protocol, this file knows what follows from
+each event: who the peer is, what the policy says, where the mail goes. It must not know sockets,
+OpenSSL or files; everything of the world is in `Services`.
+
+    Stream.receive -> engine.receive -> engine.next_event -> a handler here -> engine.answer
+                                                             -> engine.data_to_send -> Stream.send
+
+A handler always answers its event, also when the world is broken: see `failures.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
+from relay.inbound import evidence, failures
+from relay.inbound.transaction import Transaction
+from relay.mail import headers, trace
+from relay.names import PRODUCT
+from relay.policy.facts import Facts, Stage
+from relay.smtp import events
+from relay.smtp.extensions import Extensions
+from relay.smtp.replies import Reply
+from relay.smtp.server import ServerEngine, ServerLimits
+
+if TYPE_CHECKING:
+    from relay.model import Delivery, Recipient, TrustDecision
+    from relay.policy.engine import Engine as Policy
+    from relay.ports import (
+        AuditSink,
+        Budget,
+        Clock,
+        NextHop,
+        ServerTls,
+        Statistics,
+        Stream,
+        Trust,
+    )
+    from relay.settings import Limits, Listener, Timeouts
+
+__all__ = ["Services", "Session"]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What every session of a worker needs of the world."""
+
+    hostname: str
+    limits: Limits
+    timeouts: Timeouts
+    clock: Clock
+    audit: AuditSink
+    trust: Trust
+    policy: Policy
+    next_hop: NextHop
+    budget: Budget
+    statistics: Statistics
+
+
+class Session:
+    """One connection. `run` speaks until it ends; `drain` asks it to end soon."""
+
+    __slots__ = (
+        "_data_started",
+        "_decision",
+        "_engine",
+        "_facts",
+        "_is_draining",
+        "_is_identified",
+        "_is_waiting",
+        "_listener",
+        "_messages",
+        "_refusal",
+        "_services",
+        "_stream",
+        "_tls",
+        "_transaction",
+        "_trust_version",
+        "reference",
+    )
+
+    def __init__(
+        self, stream: Stream, listener: Listener, tls: ServerTls, services: Services
+    ) -> None:
+        self.reference = services.clock.reference()
+        self._stream = stream
+        self._listener = listener
+        self._tls = tls
+        self._services = services
+        limits = services.limits
+        self._engine = ServerEngine(
+            services.hostname,
+            ServerLimits(
+                max_message_bytes=limits.max_message_bytes,
+                max_line_bytes=limits.max_line_bytes,
+                max_recipients=limits.max_recipients,
+                max_errors=limits.max_errors,
+            ),
+            tls_required=True,
+            tls_active=listener.tls == "implicit",
+            reference=self.reference,
+        )
+        self._facts = Facts(peer=stream.peer, listener=listener.name)
+        self._decision: TrustDecision | None = None
+        self._refusal: Reply | None = None
+        self._trust_version = 0
+        self._transaction: Transaction | None = None
+        self._messages = 0
+        self._data_started = 0.0
+        self._is_identified = False
+        self._is_waiting = False
+        self._is_draining = False
+
+    async def run(self) -> None:
+        """Speak until the connection ends. Whatever happens, the client gets one last reply."""
+        try:
+            await self._converse()
+        except DeadlinePassed:
+            self._end(failures.SHUTTING_DOWN if self._is_draining else failures.TIMED_OUT)
+        except StreamError:
+            pass  # nobody is left to be told; the handshake and the transaction are on record
+        except Unavailable:
+            self._end(failures.UNEXPECTED)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is ours: 451, never "passed"
+            log_id = self._services.audit.fault("session failed", error)
+            self._end(failures.internal_error(log_id))
+        finally:
+            self._forget_transaction()
+            await self._stream.close()
+
+    def drain(self) -> None:
+        """End with 421 4.3.2: at once if idle, else when the transaction in flight is done."""
+        self._is_draining = True
+        if self._is_waiting and self._transaction is None:
+            self._stream.set_deadline(timedelta(0))
+
+    # --- the conversation -----------------------------------------------------------------
+
+    async def _converse(self) -> None:
+        stream, engine, timeouts = self._stream, self._engine, self._services.timeouts
+        if self._listener.tls == "implicit":
+            await self._upgrade()
+        stream.set_deadline(timeouts.greeting)
+        if not await self._greet():
+            return
+        while True:
+            event = engine.next_event()
+            if event is events.NEED_DATA:
+                await self._receive()
+                continue
+            if type(event) is events.Closed:
+                self._flush()
+                return
+            await _HANDLERS[type(event)](self, event)
+            if self._is_identified:  # until then the one deadline for the greeting stands
+                stream.set_deadline(timeouts.command)
+
+    async def _greet(self) -> bool:
+        """Send the banner, or the refusal of a TLS client that spoke first; False: it is over."""
+        if self._refusal is not None:
+            self._end(self._refusal)
+            return False
+        if delay := self._listener.banner_delay:
+            self._stream.set_deadline(delay)
+            try:
+                self._engine.receive(await self._stream.receive())
+            except DeadlinePassed:
+                self._stream.set_deadline(self._services.timeouts.greeting)
+        self._engine.greet(Reply(220, "", (f"{self._services.hostname} ESMTP {PRODUCT}",)))
+        return True
+
+    async def _receive(self) -> None:
+        self._flush()
+        self._is_waiting = True
+        if self._is_draining and self._transaction is None:
+            raise DeadlinePassed
+        data = await self._stream.receive()
+        self._is_waiting = False
+        if self._refusal is not None:
+            # The handshake has been finished for a stranger: whatever it says first, this is the
+            # one line it gets (features: facts 4 and 5).
+            self._engine.close_with(self._refusal)
+        elif not data:
+            self._engine.end_of_stream()
+        else:
+            self._engine.receive(data)
+            if self._engine.in_message:
+                self._account_for_message()
+
+    def _account_for_message(self) -> None:
+        """Claim memory for what has come, and grant time for it at the agreed rate."""
+        services, size = self._services, self._engine.message_bytes
+        if self._transaction is not None and not self._transaction.claim(size):
+            self._transaction.release()
+            self._engine.refuse_message(failures.BUDGET_SPENT)
+        granted = services.timeouts.data.total_seconds() + size / (services.timeouts.data_rate or 1)
+        elapsed = services.clock.monotonic() - self._data_started
+        self._stream.set_deadline(timedelta(seconds=max(granted - elapsed, 0.0)))
+
+    def _flush(self) -> None:
+        data = self._engine.data_to_send()
+        if data:
+            self._stream.send(data)
+
+    def _end(self, reply: Reply) -> None:
+        """Queue a last reply, if there is still somebody to read it, and be done."""
+        self._engine.close_with(reply)
+        self._flush()
+
+    # --- who is this? ---------------------------------------------------------------------
+
+    async def _upgrade(self) -> None:
+        """Do the handshake and decide who the peer is; both are on record whatever the outcome."""
+        services = self._services
+        self._stream.set_deadline(services.timeouts.handshake)
+        try:
+            self._facts.tls = await self._stream.start_tls_server(self._tls)
+        except StreamError as error:
+            services.statistics.count("handshakes_failed")
+            hello = error.hello if isinstance(error, HandshakeFailed) else None
+            reason = error.reason if isinstance(error, HandshakeFailed) else type(error).__name__
+            self._record("handshake", evidence.failed_handshake(self._facts, hello, reason))
+            raise
+        self._decide()
+        self._record(
+            "handshake", evidence.handshake(self._facts, self._decision, self._refusal)
+        )
+
+    def _decide(self) -> None:
+        """Ask who the peer is, now."""
+        services = self._services
+        self._trust_version = services.trust.version
+        if self._listener.client_certificate == "off":
+            return
+        decision = services.trust.decide(self._listener.name, self._facts.tls)
+        self._decision = decision
+        self._facts.identity = decision.identity if decision.is_trusted else None
+        refusal = failures.trust_refusal(decision, self._listener)
+        if refusal is not None:
+            services.statistics.count("refused")
+            self._refusal = failures.with_reference(refusal, self.reference)
+
+    # --- handlers, one per event ------------------------------------------------------------
+
+    async def _on_hello(self, event: events.Hello) -> None:
+        self._forget_transaction()
+        self._facts.hello = event.name
+        if not event.is_valid:
+            self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
+            return
+        verdict = self._services.policy.judge(Stage.HELLO, self._facts)
+        if verdict.reply is not None:
+            self._refuse(verdict.reply, verdict.rule)
+            return
+        self._is_identified = self._facts.tls is not None
+        self._engine.accept_hello(self._offer())
+
+    def _offer(self) -> Extensions:
+        """What we offer: our own abilities, and of the rest what every next hop offers."""
+        ours, theirs = self._services.limits, self._services.next_hop.extensions()
+        sizes = [size for size in (ours.max_message_bytes, theirs.size_bytes) if size]
+        return Extensions(
+            size_bytes=min(sizes, default=0),
+            eightbitmime=theirs.eightbitmime,
+            smtputf8=theirs.smtputf8,
+            dsn=theirs.dsn,
+            chunking=True,
+            pipelining=True,
+            enhanced_status_codes=True,
+            starttls=self._facts.tls is None,
+            rcptmax=min(ours.max_recipients, theirs.rcptmax or ours.max_recipients),
+            mailmax=ours.max_messages_per_connection,
+        )
+
+    async def _on_start_tls(self, _: events.StartTls) -> None:
+        self._engine.answer(failures.TLS_GO_AHEAD)
+        self._flush()
+        await self._upgrade()
+        self._engine.tls_started()
+        self._stream.set_deadline(self._services.timeouts.greeting)
+
+    async def _on_mail(self, event: events.MailFrom) -> None:
+        services = self._services
+        self._forget_transaction()
+        self._facts.sender = event.sender
+        if services.trust.version != self._trust_version:
+            self._decide()  # the allowlist has changed, or a pin has expired
+        if self._refusal is not None:
+            self._record("refusal", evidence.refusal(self._facts, self._refusal, "trust"))
+            self._engine.close_with(self._refusal)
+        elif self._is_draining:
+            self._engine.close_with(failures.SHUTTING_DOWN)
+        elif 0 < services.limits.max_messages_per_connection <= self._messages:
+            self._engine.close_with(failures.TOO_MANY_MESSAGES)  # RFC 9422 4.1 MAILMAX
+        else:
+            verdict = services.policy.judge(Stage.SENDER, self._facts)
+            if verdict.reply is not None:
+                self._refuse(verdict.reply, verdict.rule)
+                return
+            self._messages += 1
+            self._transaction = Transaction(
+                event.sender, services.clock.reference(), services.budget
+            )
+            self._engine.answer(failures.SENDER_OK)
+
+    async def _on_recipient(self, event: events.RcptTo) -> None:
+        transaction, services, facts = self._transaction, self._services, self._facts
+        assert transaction is not None
+        facts.recipient = event.recipient
+        verdict = services.policy.judge(Stage.RECIPIENT, facts)
+        if verdict.reply is not None:
+            self._refuse(verdict.reply, verdict.rule)
+            return
+        route = services.next_hop.route_for(
+            event.recipient.address, identified=facts.identity is not None
+        )
+        if route is None:
+            self._refuse(failures.RELAY_DENIED, "relay_denied")
+        elif transaction.route is not None and transaction.route is not route:
+            self._engine.answer(failures.OTHER_NEXT_HOP)  # RFC 5321 4.5.3.1.10
+        else:
+            transaction.route = route
+            await self._verify_recipient(transaction, event.recipient)
+
+    async def _verify_recipient(self, transaction: Transaction, recipient: Recipient) -> None:
+        assert transaction.route is not None
+        reply = await self._services.next_hop.verify(
+            transaction.route, transaction.envelope, recipient.address, self._client()
+        )
+        if reply.is_positive:
+            transaction.envelope.recipients.append(recipient)
+            self._engine.answer(failures.RECIPIENT_OK)
+            return
+        if not transaction.envelope.recipients:
+            transaction.route = None
+        self._services.statistics.count("deferred" if reply.is_transient else "rejected")
+        self._record("refusal", evidence.refusal(self._facts, reply, "next_hop"))
+        self._engine.answer(reply)
+
+    async def _on_data(self, event: events.DataStart) -> None:
+        assert self._transaction is not None
+        if not self._transaction.claim(event.size_bytes):
+            self._engine.answer(failures.BUDGET_SPENT)
+            return
+        self._data_started = self._services.clock.monotonic()
+        self._engine.answer(failures.DATA_GO_AHEAD)
+
+    async def _on_message(self, event: events.Message) -> None:
+        transaction, facts = self._transaction, self._facts
+        assert transaction is not None
+        assert transaction.route is not None
+        self._stream.set_deadline(None)
+        block = headers.split(event.body)
+        facts.authors = block.authors
+        verdict = self._services.policy.judge(Stage.MESSAGE, facts)
+        if block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
+            self._refuse(failures.LOOP, "loop")
+        elif verdict.reply is not None:
+            self._refuse(verdict.reply, verdict.rule)
+        else:
+            chunks = trace.stamp(
+                block,
+                facts=facts,
+                decision=self._decision,
+                envelope=transaction.envelope,
+                hostname=self._services.hostname,
+                reference=transaction.reference,
+                now=self._services.clock.now(),
+            )
+            delivery = await self._services.next_hop.deliver(
+                transaction.route, transaction.envelope, chunks, self._client()
+            )
+            await self._conclude(transaction, delivery, block, len(event.body))
+        self._forget_transaction()
+
+    async def _conclude(
+        self,
+        transaction: Transaction,
+        delivery: Delivery,
+        block: headers.HeaderBlock,
+        size_bytes: int,
+    ) -> None:
+        """Put the outcome on record, then answer with the next hop's reply."""
+        outcome = "delivered" if delivery.accepted else (
+            "deferred" if delivery.reply.is_transient else "rejected"
+        )  # fmt: skip
+        self._services.statistics.count(outcome)
+        try:
+            self._record(
+                "transaction",
+                evidence.transaction(
+                    self._facts, transaction, delivery, block.message_id, size_bytes
+                ),
+            )
+            await self._services.audit.flushed()
+        except Unavailable as error:
+            # The next hop has the message: anything but its own reply would be a lie.
+            self._services.audit.fault("transaction not recorded", error)
+        self._engine.answer(delivery.reply)
+
+    async def _on_violation(self, event: events.Violation) -> None:
+        if self._transaction is not None:
+            self._transaction.release()  # the message, if there was one, is dropped
+        if event.closes or event.kind == "plaintext":
+            self._services.statistics.count("refused")
+            self._record("refusal", evidence.refusal(self._facts, event.reply, event.kind))
+
+    # --- small things -----------------------------------------------------------------------
+
+    def _refuse(self, reply: Reply, rule: str) -> None:
+        """Refuse what the engine has just reported, on record and with the reference id."""
+        told = failures.with_reference(reply, self.reference)
+        self._services.statistics.count("refused")
+        self._record("refusal", evidence.refusal(self._facts, told, rule))
+        self._engine.answer(told)
+
+    def _record(self, kind: str, fields: dict[str, object]) -> None:
+        fields["reference"] = fields.get("reference") or self.reference
+        fields["session"] = self.reference
+        self._services.audit.record(kind, fields)
+
+    def _client(self) -> dict[str, str]:
+        """What XCLIENT and XFORWARD may tell the next hop of this client."""
+        identity = self._facts.identity
+        return {
+            "NAME": "[UNAVAILABLE]",
+            "ADDR": self._facts.peer.address,
+            "PORT": str(self._facts.peer.port),
+            "PROTO": "ESMTP",
+            "HELO": self._facts.hello,
+            "LOGIN": identity.name if identity else "",
+            "IDENT": self.reference,
+        }
+
+    def _forget_transaction(self) -> None:
+        if self._transaction is not None:
+            self._transaction.release()
+            self._transaction = None
+        self._facts.sender = self._facts.recipient = self._facts.authors = None
+
+
+_HANDLERS = {
+    events.Hello: Session._on_hello,  # noqa: SLF001  the table of this file's own handlers
+    events.StartTls: Session._on_start_tls,  # noqa: SLF001
+    events.MailFrom: Session._on_mail,  # noqa: SLF001
+    events.RcptTo: Session._on_recipient,  # noqa: SLF001
+    events.DataStart: Session._on_data,  # noqa: SLF001
+    events.Message: Session._on_message,  # noqa: SLF001
+    events.Violation: Session._on_violation,  # noqa: SLF001
+}

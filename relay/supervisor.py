@@ -1,0 +1,629 @@
+"""The parent process: opens sockets, forks workers, replaces dead ones, reloads, drains.
+
+Theory of operation. The supervisor runs no event loop of a library and starts no thread, so it can
+fork at any time. It waits in one selector for signals, worker messages and control requests.
+
+A reload makes everything anew from the files: if that fails, nothing has changed and the error is
+told. If it works, a new generation of workers is forked with the same listening sockets; once all
+of them are ready the old ones retire: they accept no more and let their sessions end by
+themselves. No connection drops, and since the TLS contexts are made before the fork, session
+tickets work in every worker. A change of the allowlist alone is handed to the living workers.
+
+Knows nothing of SMTP and TLS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import resource
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+import uvloop
+
+from relay import app, config
+from relay.audit.applog import configure_logging
+from relay.errors import ConfigurationError
+from relay.material import load_material, read_allowlist
+from relay.net.listener import open_sockets
+from relay.net.notify import Notifier
+from relay.net.tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from relay.settings import Settings
+
+__all__ = ["Supervisor"]
+
+log = structlog.get_logger("gatepost")
+
+TICK_SECONDS = 0.5
+"""How often files, restarts and the watchdog are looked at."""
+LONG_LIFE_SECONDS = 10.0
+"""A worker that lived longer is replaced at once; one that dies young, with a growing delay."""
+MAX_RESTART_DELAY_SECONDS = 30.0
+SPARE_DESCRIPTORS = 512
+"""For next hops, files and pipes, besides one a connection."""
+
+
+@dataclass
+class WorkerProcess:
+    """A worker as its parent sees it."""
+
+    pid: int
+    slot: int
+    generation: int
+    control: socket.socket
+    started: float
+    is_ready: bool = False
+    inbox: bytearray = field(default_factory=bytearray)
+
+
+@dataclass
+class ControlClient:
+    """One `gatepost status` or `gatepost reload` waiting for its answer."""
+
+    connection: socket.socket
+    inbox: bytearray = field(default_factory=bytearray)
+
+
+class Supervisor:
+    """See the module's theory of operation.
+
+    Args:
+        path: the configuration file.
+        environ: the environment, for `GATEPOST_*` overrides.
+    """
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self._path = path
+        self._environ = environ
+        self._configuration: config.Configuration
+        self._blueprint: app.Blueprint
+        self._sockets: dict[str, list[socket.socket]] = {}
+        self._tally: Tally
+        self._free_slots: list[int] = []
+        self._workers: dict[int, WorkerProcess] = {}
+        self._generation = 0
+        self._old_blueprint: tuple[app.Blueprint, dict[str, list[socket.socket]]] | None = None
+        self._waiting_for_reload: list[ControlClient] = []
+        self._restart_at: float | None = None
+        self._restart_delay = 1.0
+        self._is_stopping = False
+        self._stop_at = 0.0
+        self._started = time.monotonic()
+        self._watched: dict[str, dict[Path, object]] = {}
+        self._selector = selectors.DefaultSelector()
+        self._control: socket.socket | None = None
+        self._notifier = Notifier(environ)
+
+    @property
+    def _settings(self) -> Settings:
+        return self._configuration.settings
+
+    # --- life ------------------------------------------------------------------------------
+
+    def run(self, on_ready: Callable[[Settings], None] | None = None) -> int:
+        """Run until stopped by a signal; return the exit code.
+
+        Raises:
+            ConfigurationError: the start is impossible; nothing has been started.
+        """
+        self._configuration, self._blueprint = self._load()
+        configure_logging(self._settings.log)
+        self._raise_descriptor_limit()
+        self._sockets = self._open_sockets(self._settings, {})
+        self._prepare_state()
+        wanted = self._worker_count()
+        slots = 4 * wanted + 4  # up to three old generations may still be ending
+        self._tally = Tally(slots)
+        self._free_slots = list(range(slots))
+        self._on_ready = on_ready
+        self._install_signals()
+        self._watch()
+        for _ in range(wanted):
+            self._fork()
+        while self._workers or not self._is_stopping:
+            self._wait()
+        self._clean_up()
+        return 0
+
+    def _load(self) -> tuple[config.Configuration, app.Blueprint]:
+        configuration = config.load(self._path, self._environ)
+        return configuration, app.build(load_material(configuration))
+
+    def _worker_count(self) -> int:
+        if hasattr(os, "sched_getaffinity"):  # Linux: the cores we may use, not all there are
+            cores = len(os.sched_getaffinity(0))
+        else:
+            cores = os.cpu_count() or 1
+        return self._settings.workers or cores
+
+    def _raise_descriptor_limit(self) -> None:
+        """A relay out of file descriptors can't even refuse: ask for enough before the start."""
+        needed = self._settings.limits.max_connections + SPARE_DESCRIPTORS
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft >= needed or soft == resource.RLIM_INFINITY:
+            return
+        for limits in ((needed, max(needed, hard)), (hard, hard)):
+            with contextlib.suppress(ValueError, OSError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+                break
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < needed:
+            raise ConfigurationError(
+                f"limits.max_connections = {self._settings.limits.max_connections} needs {needed} "
+                f"file descriptors, the limit is {soft}",
+                remedy="raise it (ulimit -n, LimitNOFILE=) or lower limits.max_connections",
+                path=self._path,
+                line=self._configuration.line_of("limits.max_connections"),
+            )
+
+    def _open_sockets(
+        self, settings: Settings, known: Mapping[str, list[socket.socket]]
+    ) -> dict[str, list[socket.socket]]:
+        """Open what is new, keep what is open; on failure close what was opened here."""
+        opened: dict[str, list[socket.socket]] = {}
+        try:
+            for listener in settings.listener:
+                kept = known.get(listener.address)
+                opened[listener.address] = (
+                    kept if kept is not None else open_sockets(listener.address)
+                )
+        except OSError as error:
+            for address, listening in opened.items():
+                if address not in known:
+                    _close_all(listening)
+            position = settings.listener.index(listener)
+            raise ConfigurationError(
+                f"cannot listen on {listener.address}: {error.strerror or error}",
+                remedy="stop what uses the address, choose another, or allow low ports "
+                "(AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+                path=self._path,
+                line=self._configuration.line_of(f"listener.{position}.address"),
+            ) from error
+        return opened
+
+    def _prepare_state(self) -> None:
+        state = self._settings.state_dir
+        try:
+            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self._settings.user and os.geteuid() == 0:
+                account = pwd.getpwnam(self._settings.user)
+                os.chown(state, account.pw_uid, account.pw_gid)
+            self._open_control(state / "control.sock")
+        except KeyError:
+            raise ConfigurationError(
+                f"there is no user {self._settings.user!r}",
+                remedy="create it (useradd --system) or leave `user` out",
+                path=self._path,
+                line=self._configuration.line_of("user"),
+            ) from None
+        except OSError as error:
+            raise ConfigurationError(
+                f"the state folder {state} can't be used: {error.strerror}",
+                remedy="make it writable, or set `state_dir`",
+                path=self._path,
+                line=self._configuration.line_of("state_dir"),
+            ) from error
+
+    def _open_control(self, path: Path) -> None:
+        """Listen for `gatepost status` and `reload`; a socket that nobody answers is a leftover."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(os.fspath(path))
+            except OSError:
+                path.unlink(missing_ok=True)
+            else:
+                raise ConfigurationError(
+                    f"another gatepost uses the state folder {path.parent}",
+                    remedy="stop it first, or give this one its own `state_dir`",
+                    path=self._path,
+                    line=self._configuration.line_of("state_dir"),
+                )
+        control = socket.socket(socket.AF_UNIX)
+        mask = os.umask(0o177)
+        try:
+            control.bind(os.fspath(path))
+        finally:
+            os.umask(mask)
+        control.listen(16)
+        control.setblocking(False)  # noqa: FBT003  the socket module's own signature
+        self._selector.register(control, selectors.EVENT_READ, self._accept_control)
+        self._control = control
+
+    def _install_signals(self) -> None:
+        receiver, sender = socket.socketpair()
+        receiver.setblocking(False)  # noqa: FBT003
+        sender.setblocking(False)  # noqa: FBT003
+        signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+        self._signal_sockets = (receiver, sender)
+        for number in _HANDLED_SIGNALS:
+            signal.signal(number, lambda *_: None)
+        self._selector.register(receiver, selectors.EVENT_READ, self._read_signals)
+
+    def _clean_up(self) -> None:
+        for listening in self._sockets.values():
+            _close_all(listening)
+        if self._control is not None:
+            Path(self._control.getsockname()).unlink(missing_ok=True)
+            self._control.close()
+        signal.set_wakeup_fd(-1)
+        log.info("stopped")
+
+    # --- the loop --------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        for key, _ in self._selector.select(TICK_SECONDS):
+            key.data(key.fileobj)
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self._notifier.watchdog()
+        if self._is_stopping:
+            if now >= self._stop_at:
+                self._signal_all(signal.SIGKILL)
+            return
+        if self._restart_at is not None and now >= self._restart_at:
+            self._restart_at = None
+            current = sum(1 for w in self._workers.values() if w.generation == self._generation)
+            for _ in range(self._worker_count() - current):
+                self._fork()
+        self._look_at_files()
+
+    def _read_signals(self, receiver: socket.socket) -> None:
+        for number in receiver.recv(256):
+            match number:
+                case signal.SIGCHLD:
+                    self._reap()
+                case signal.SIGTERM | signal.SIGINT:
+                    self._stop()
+                case signal.SIGHUP:
+                    self.reload()
+                case signal.SIGUSR1:
+                    self._order_all({"order": "reopen"})
+                case _:
+                    pass
+
+    def _stop(self) -> None:
+        if self._is_stopping:
+            self._signal_all(signal.SIGKILL)  # asked twice: now
+            return
+        self._is_stopping = True
+        drain = self._settings.timeouts.drain.total_seconds()
+        self._stop_at = time.monotonic() + drain + 5
+        self._notifier.stopping()
+        log.info("stopping", drain_seconds=drain)
+        self._order_all({"order": "drain"})
+
+    # --- workers ---------------------------------------------------------------------------
+
+    def _fork(self) -> None:
+        if not self._free_slots:
+            oldest = min(self._workers.values(), key=lambda worker: worker.generation)
+            self._order(oldest, {"order": "drain"})
+            self._restart_at = time.monotonic() + 1
+            return
+        slot = self._free_slots.pop(0)
+        self._tally.wipe(slot)
+        ours, theirs = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            ours.close()
+            self._become_worker(slot, theirs)
+        theirs.close()
+        ours.setblocking(False)  # noqa: FBT003
+        worker = WorkerProcess(pid, slot, self._generation, ours, time.monotonic())
+        self._workers[pid] = worker
+        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(worker))
+
+    def _become_worker(self, slot: int, control: socket.socket) -> None:
+        """The child's side of the fork: never returns."""
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for number in _HANDLED_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            # The terminal's Ctrl-C and a service manager's SIGHUP are the parent's to hear.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            self._selector.close()
+            for other in self._workers.values():
+                other.control.close()
+            if self._control is not None:
+                self._control.close()
+            _close_all(self._signal_sockets)
+            self._drop_privileges()
+            by_name = {
+                listener.name: self._sockets[listener.address]
+                for listener in self._settings.listener
+            }
+            worker = app.Worker(self._blueprint, by_name, self._tally.row(slot), control)
+            uvloop.run(worker.run())
+            code = 0
+        except Exception:
+            log.exception("worker failed")
+        finally:
+            os._exit(code)
+
+    def _drop_privileges(self) -> None:
+        if self._settings.user and os.geteuid() == 0:
+            account = pwd.getpwnam(self._settings.user)
+            os.initgroups(account.pw_name, account.pw_gid)
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+
+    def _hear(self, worker: WorkerProcess) -> None:
+        """Read a worker's messages; an end of stream means that it is gone (SIGCHLD follows)."""
+        try:
+            data = worker.control.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._selector.unregister(worker.control)
+            worker.control.close()
+            return
+        worker.inbox += data
+        while (end := worker.inbox.find(b"\n")) >= 0:
+            message = json.loads(worker.inbox[:end])
+            del worker.inbox[: end + 1]
+            if message["event"] == "ready":
+                worker.is_ready = True
+                self._worker_ready()
+
+    def _worker_ready(self) -> None:
+        current = [w for w in self._workers.values() if w.generation == self._generation]
+        if len(current) < self._worker_count() or not all(w.is_ready for w in current):
+            return
+        self._restart_delay = 1.0
+        for worker in self._workers.values():
+            if worker.generation != self._generation:
+                self._order(worker, {"order": "retire"})
+        if self._old_blueprint is not None:
+            _, old_sockets = self._old_blueprint
+            for address, listening in old_sockets.items():
+                if address not in self._sockets:
+                    _close_all(listening)
+            self._old_blueprint = None
+        self._notifier.ready()
+        log.info("ready", workers=len(current), generation=self._generation)
+        self._answer_reload({"ok": True, "generation": self._generation})
+        if self._on_ready is not None:
+            self._on_ready(self._settings)
+            self._on_ready = None
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            worker = self._workers.pop(pid, None)
+            if worker is not None:
+                self._worker_died(worker, status)
+
+    def _worker_died(self, worker: WorkerProcess, status: int) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(worker.control)
+        worker.control.close()
+        self._tally.wipe(worker.slot)
+        self._free_slots.append(worker.slot)
+        code = os.waitstatus_to_exitcode(status)
+        if self._is_stopping or worker.generation != self._generation:
+            return
+        log.error("worker died", pid=worker.pid, exit_code=code)
+        if not worker.is_ready and self._old_blueprint is not None:
+            self._abandon_reload(code)
+            return
+        delay = 0.0
+        if time.monotonic() - worker.started < LONG_LIFE_SECONDS:
+            delay = self._restart_delay
+            self._restart_delay = min(2 * delay, MAX_RESTART_DELAY_SECONDS)
+        self._restart_at = time.monotonic() + delay
+
+    def _order(self, worker: WorkerProcess, order: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):  # it has just died: SIGCHLD tells
+            worker.control.setblocking(True)  # noqa: FBT003
+            worker.control.sendall(json.dumps(order).encode() + b"\n")
+            worker.control.setblocking(False)  # noqa: FBT003
+
+    def _order_all(self, order: dict[str, object]) -> None:
+        for worker in self._workers.values():
+            self._order(worker, order)
+
+    def _signal_all(self, number: int) -> None:
+        for pid in self._workers:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    # --- reload ----------------------------------------------------------------------------
+
+    def reload(self) -> str | None:
+        """Make everything anew from the files; return the error if the old one stays in force."""
+        if self._old_blueprint is not None:
+            return "a reload is under way; try again in a moment"
+        self._watch()
+        try:
+            configuration, blueprint = self._load()
+            sockets = self._open_sockets(configuration.settings, self._sockets)
+        except ConfigurationError as error:
+            log.error("reload refused, the old configuration stays in force", error=str(error))
+            return str(error)
+        self._notifier.reloading()
+        self._old_blueprint = (self._blueprint, self._sockets)
+        self._configuration, self._blueprint = configuration, blueprint
+        self._sockets = sockets
+        self._generation += 1
+        self._watch()
+        for _ in range(self._worker_count()):
+            self._fork()
+        log.info("reloading", generation=self._generation)
+        return None
+
+    def _abandon_reload(self, code: int) -> None:
+        """A new worker died before it was ready: go back to the old generation, which still serves."""
+        assert self._old_blueprint is not None
+        self._blueprint, self._sockets = self._old_blueprint
+        self._old_blueprint = None
+        for worker in self._workers.values():
+            if worker.generation == self._generation:
+                os.kill(worker.pid, signal.SIGKILL)
+        living = [w.generation for w in self._workers.values() if w.generation < self._generation]
+        self._generation = max(living, default=self._generation + 1)
+        self._restart_at = time.monotonic() + 1
+        log.error("reload failed, the old workers go on", exit_code=code)
+        self._answer_reload({"ok": False, "error": "a new worker failed to start; see the log"})
+
+    def _watch(self) -> None:
+        """Remember the state of all files that the configuration names."""
+        allowlist = self._settings.allowlist
+        others = [path for path in self._configuration.files() if path != allowlist]
+        self._watched = {
+            "allowlist": {allowlist: _signature(allowlist)},
+            "others": {path: _signature(path) for path in others},
+        }
+
+    def _look_at_files(self) -> None:
+        if _has_changed(self._watched["others"]):
+            log.info("configuration changed on disk")
+            self.reload()
+        elif _has_changed(self._watched["allowlist"]):
+            self._hand_out_allowlist()
+
+    def _hand_out_allowlist(self) -> None:
+        path = self._settings.allowlist
+        self._watched["allowlist"] = {path: _signature(path)}
+        try:
+            text, allowlist = read_allowlist(path)
+        except ConfigurationError as error:
+            log.error("allowlist refused, the old one stays in force", error=str(error))
+            return
+        log.info("allowlist changed", identities=len(allowlist.identities))
+        self._blueprint = app.with_allowlist(self._blueprint, allowlist)
+        self._order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
+
+    # --- gatepost status, gatepost reload -----------------------------------------------------
+
+    def _accept_control(self, control: socket.socket) -> None:
+        try:
+            connection, _ = control.accept()
+        except OSError:
+            return
+        connection.settimeout(1.0)
+        client = ControlClient(connection)
+        self._selector.register(
+            connection, selectors.EVENT_READ, lambda _: self._read_control(client)
+        )
+
+    def _read_control(self, client: ControlClient) -> None:
+        try:
+            data = client.connection.recv(4096)
+        except OSError:
+            data = b""
+        client.inbox += data
+        if not data or len(client.inbox) > 4096:
+            self._drop_control(client)
+        elif b"\n" in client.inbox:
+            self._serve_control(client)
+
+    def _serve_control(self, client: ControlClient) -> None:
+        try:
+            command = json.loads(client.inbox)["command"]
+        except (ValueError, KeyError, TypeError):
+            command = ""
+        if command == "status":
+            self._answer(client, self.status())
+        elif command == "reload":
+            error = self.reload()
+            if error is not None:
+                self._answer(client, {"ok": False, "error": error})
+            else:
+                self._selector.unregister(client.connection)
+                self._waiting_for_reload.append(client)
+        else:
+            self._answer(client, {"ok": False, "error": "unknown command"})
+
+    def _answer_reload(self, answer: dict[str, object]) -> None:
+        for client in self._waiting_for_reload:
+            self._answer(client, answer)
+        self._waiting_for_reload.clear()
+
+    def _answer(self, client: ControlClient, answer: dict[str, object]) -> None:
+        with contextlib.suppress(OSError):
+            client.connection.sendall(json.dumps(answer).encode() + b"\n")
+        self._drop_control(client)
+
+    def _drop_control(self, client: ControlClient) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(client.connection)
+        client.connection.close()
+
+    def status(self) -> dict[str, object]:
+        """What `gatepost status` shows."""
+        return {
+            "ok": True,
+            "pid": os.getpid(),
+            "hostname": self._settings.hostname,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "generation": self._generation,
+            "listeners": [
+                {
+                    "name": listener.name,
+                    "address": listener.address,
+                    "tls": listener.tls,
+                    "client_certificate": listener.client_certificate,
+                }
+                for listener in self._settings.listener
+            ],
+            "workers": [
+                {
+                    "pid": worker.pid,
+                    "generation": worker.generation,
+                    "is_ready": worker.is_ready,
+                    **self._tally.snapshot(worker.slot),
+                }
+                for worker in sorted(self._workers.values(), key=lambda worker: worker.pid)
+            ],
+        }
+
+
+_HANDLED_SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGINT,
+    signal.SIGHUP,
+    signal.SIGCHLD,
+    signal.SIGUSR1,
+)
+
+
+def _close_all(sockets: list[socket.socket] | tuple[socket.socket, ...]) -> None:
+    for listening in sockets:
+        listening.close()
+
+
+def _signature(path: Path) -> object:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
+
+
+def _has_changed(watched: Mapping[Path, object]) -> bool:
+    return any(_signature(path) != signature for path, signature in watched.items())
