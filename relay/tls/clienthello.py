@@ -1,0 +1,323 @@
+"""The client's TLS offer, read from the wire before OpenSSL sees it.
+
+Knows nothing of sockets or of what we would accept; it reads versions, ciphers, groups, signature
+algorithms, SNI and ALPN, and names the offer by its JA4 fingerprint.
+RFC 8446 4.1.2 (ClientHello), RFC 5246 7.4.1.2, RFC 6066 3 (SNI), RFC 8701 (GREASE).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, NamedTuple
+
+__all__ = ["MAX_HELLO_BYTES", "ClientHello", "HelloReader", "MalformedHello"]
+
+MAX_HELLO_BYTES: Final = 65_536
+"""The longest offer we read, record headers included; post-quantum ones have about 2,000 bytes."""
+
+_HANDSHAKE_RECORD: Final = 22
+_ALERT_RECORD: Final = 21
+_CLIENT_HELLO: Final = 1
+_MAX_RECORD_BYTES: Final = 16_384
+_FALLBACK_SCSV: Final = 0x5600  # RFC 7507
+_NO_HASH: Final = "000000000000"
+
+_SERVER_NAME: Final = 0
+_SUPPORTED_GROUPS: Final = 10
+_SIGNATURE_ALGORITHMS: Final = 13
+_ALPN: Final = 16
+_SESSION_TICKET: Final = 35
+_PRE_SHARED_KEY: Final = 41
+_SUPPORTED_VERSIONS: Final = 43
+
+_VERSIONS: Final = {
+    0x0304: "TLSv1.3",
+    0x0303: "TLSv1.2",
+    0x0302: "TLSv1.1",
+    0x0301: "TLSv1.0",
+    0x0300: "SSLv3",
+    0x0002: "SSLv2",
+}
+_JA4_VERSIONS: Final = {
+    "TLSv1.3": "13",
+    "TLSv1.2": "12",
+    "TLSv1.1": "11",
+    "TLSv1.0": "10",
+    "SSLv3": "s3",
+    "SSLv2": "s2",
+}
+
+
+class MalformedHello(ValueError):
+    """What came is no ClientHello; the text says what it looks like."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """One offer. GREASE values (RFC 8701) are left out everywhere.
+
+    `versions` are best first. A client without the supported_versions extension names only its
+    highest version, and so do we. `server_name` is lower case, "" if none was sent. `alpn` holds
+    the raw protocol names. `extensions` are the extension types in the order they came.
+    """
+
+    versions: tuple[str, ...]
+    ciphers: tuple[int, ...]
+    groups: tuple[int, ...] = ()
+    signature_algorithms: tuple[int, ...] = ()
+    server_name: str = ""
+    alpn: tuple[bytes, ...] = ()
+    extensions: tuple[int, ...] = ()
+
+    @property
+    def best_version(self) -> str:
+        """The highest version offered; "" if we know none of them."""
+        return self.versions[0] if self.versions else ""
+
+    @property
+    def fallback_scsv(self) -> bool:
+        """Whether the client says that it has come back with less than it can (RFC 7507)."""
+        return _FALLBACK_SCSV in self.ciphers
+
+    @property
+    def offers_ticket(self) -> bool:
+        """Whether the client can resume by ticket in TLS 1.2 (RFC 5077)."""
+        return _SESSION_TICKET in self.extensions
+
+    @property
+    def offers_psk(self) -> bool:
+        """Whether the client asks to resume a TLS 1.3 session (RFC 8446 4.2.11)."""
+        return _PRE_SHARED_KEY in self.extensions
+
+    @property
+    def ja4(self) -> str:
+        """The JA4 fingerprint for TLS over TCP, as FoxIO defines it."""
+        counted = sorted(
+            f"{each:04x}" for each in self.extensions if each not in {_SERVER_NAME, _ALPN}
+        )
+        signatures = ",".join(f"{each:04x}" for each in self.signature_algorithms)
+        offer = ",".join(counted) + (f"_{signatures}" if signatures else "")
+        ciphers = ",".join(sorted(f"{each:04x}" for each in self.ciphers))
+        return (
+            f"t{_JA4_VERSIONS.get(self.best_version, '00')}"
+            f"{'d' if _SERVER_NAME in self.extensions else 'i'}"
+            f"{min(len(self.ciphers), 99):02d}{min(len(self.extensions), 99):02d}"
+            f"{_ja4_alpn(self.alpn)}"
+            f"_{_ja4_hash(ciphers)}_{_ja4_hash(offer) if counted else _NO_HASH}"
+        )
+
+
+class HelloReader:
+    """Puts a ClientHello together from TLS records, however they are cut; RFC 8446 5.1.
+
+    It keeps what it was fed (`data`), since OpenSSL must see the same bytes afterwards.
+    """
+
+    __slots__ = ("_message", "_position", "data")
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self._message = bytearray()
+        self._position = 0
+
+    def feed(self, data: bytes) -> ClientHello | None:
+        """Take the next bytes; return the offer once it is complete, None until then.
+
+        Raises:
+            MalformedHello: these bytes cannot become a ClientHello.
+        """
+        self.data += data
+        while self._take_record():
+            if (hello := self._finished()) is not None:
+                return hello
+        if len(self.data) > MAX_HELLO_BYTES:
+            raise MalformedHello("a ClientHello without end")
+        return None
+
+    def _take_record(self) -> bool:
+        """Move one whole record's content to the message; False if it is not all there."""
+        head = self.data[self._position : self._position + 5]
+        _check_record_head(head, is_first=self._position == 0)
+        if len(head) < 5:
+            return False
+        length = head[3] << 8 | head[4]
+        start = self._position + 5
+        if len(self.data) < start + length:
+            return False
+        self._message += self.data[start : start + length]
+        self._position = start + length
+        return True
+
+    def _finished(self) -> ClientHello | None:
+        message = self._message
+        if message[0] != _CLIENT_HELLO:
+            raise MalformedHello(f"TLS handshake message {message[0]} instead of a ClientHello")
+        if len(message) < 4:
+            return None
+        length = int.from_bytes(message[1:4], "big")
+        if length > MAX_HELLO_BYTES:
+            raise MalformedHello("an oversized ClientHello")
+        if len(message) < 4 + length:
+            return None
+        return _parse(bytes(message[4 : 4 + length]))
+
+
+def _check_record_head(head: bytearray, *, is_first: bool) -> None:
+    """Refuse as early as the bytes allow, with words for the log."""
+    if not head:
+        return
+    if head[0] != _HANDSHAKE_RECORD:
+        raise MalformedHello(_describe(head) if is_first else "a ClientHello broken off")
+    if len(head) > 1 and head[1] != 3:
+        raise MalformedHello("a record of no known TLS version")
+    # RFC 8446 5.1: handshake records are never empty and never longer than 2^14.
+    if len(head) == 5 and not 0 < (head[3] << 8 | head[4]) <= _MAX_RECORD_BYTES:
+        raise MalformedHello("a TLS record of forbidden length")
+
+
+def _describe(head: bytearray) -> str:
+    if head[0] == _ALERT_RECORD:
+        return "a TLS alert instead of a ClientHello"
+    if head[0] & 0x80:
+        return "an SSLv2 ClientHello or no TLS"
+    if head[0] in b"\r\n\t" or 32 <= head[0] < 127:
+        return "plain text instead of TLS"
+    return "no TLS"
+
+
+class _Vector(NamedTuple):
+    """A place in the message from which length-prefixed vectors are taken (RFC 8446 3.4)."""
+
+    data: bytes
+    start: int
+    end: int
+
+    def take(self, length: int) -> tuple[bytes, _Vector]:
+        stop = self.start + length
+        if stop > self.end:
+            raise MalformedHello("a ClientHello with a wrong length inside")
+        return self.data[self.start : stop], _Vector(self.data, stop, self.end)
+
+    def take_vector(self, prefix_bytes: int) -> tuple[bytes, _Vector]:
+        prefix, rest = self.take(prefix_bytes)
+        return rest.take(int.from_bytes(prefix, "big"))
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start == self.end
+
+
+def _parse(body: bytes) -> ClientHello:
+    rest = _Vector(body, 0, len(body))
+    legacy, rest = rest.take(2)
+    _, rest = rest.take(32)  # random
+    session_id, rest = rest.take_vector(1)
+    ciphers, rest = rest.take_vector(2)
+    compressions, rest = rest.take_vector(1)
+    if len(session_id) > 32 or not ciphers or not compressions:
+        raise MalformedHello("a ClientHello with a wrong length inside")
+    extensions: dict[int, bytes] = {}
+    if not rest.is_empty:  # RFC 5246 7.4.1.2: may be left out as a whole
+        block, rest = rest.take_vector(2)
+        extensions = _parse_extensions(block)
+    if not rest.is_empty:
+        raise MalformedHello("a ClientHello with bytes after its end")
+    return ClientHello(
+        versions=_versions(extensions.get(_SUPPORTED_VERSIONS), int.from_bytes(legacy, "big")),
+        ciphers=_numbers(ciphers),
+        groups=_number_list(extensions.get(_SUPPORTED_GROUPS)),
+        signature_algorithms=_number_list(extensions.get(_SIGNATURE_ALGORITHMS)),
+        server_name=_server_name(extensions.get(_SERVER_NAME)),
+        alpn=_alpn(extensions.get(_ALPN)),
+        extensions=tuple(kind for kind in extensions if not _is_grease(kind)),
+    )
+
+
+def _parse_extensions(block: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    rest = _Vector(block, 0, len(block))
+    while not rest.is_empty:
+        kind, rest = rest.take(2)
+        content, rest = rest.take_vector(2)
+        number = int.from_bytes(kind, "big")
+        if number in found:  # RFC 8446 4.2
+            raise MalformedHello("a ClientHello with an extension twice")
+        found[number] = content
+    return found
+
+
+def _is_grease(number: int) -> bool:
+    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF  # RFC 8701 2
+
+
+def _numbers(data: bytes) -> tuple[int, ...]:
+    """Read two-byte numbers, GREASE left out."""
+    if len(data) % 2:
+        raise MalformedHello("a ClientHello with half a number")
+    pairs = zip(data[::2], data[1::2], strict=True)
+    return tuple(n for high, low in pairs if not _is_grease(n := high << 8 | low))
+
+
+def _vector_of(content: bytes, prefix_bytes: int) -> bytes:
+    """Unwrap an extension that is one vector and nothing else."""
+    inner, rest = _Vector(content, 0, len(content)).take_vector(prefix_bytes)
+    if not rest.is_empty:
+        raise MalformedHello("a ClientHello extension with bytes after its end")
+    return inner
+
+
+def _number_list(content: bytes | None) -> tuple[int, ...]:
+    return () if content is None else _numbers(_vector_of(content, 2))
+
+
+def _versions(content: bytes | None, legacy: int) -> tuple[str, ...]:
+    if content is None:
+        # RFC 8446 D.1: without the extension the legacy field says the highest version. A higher
+        # one than TLS 1.2 is negotiated down to it.
+        return (_VERSIONS.get(min(legacy, 0x0303), "SSLv3"),)
+    offered = sorted(_numbers(_vector_of(content, 1)), reverse=True)
+    return tuple(_VERSIONS[each] for each in offered if each in _VERSIONS)
+
+
+def _server_name(content: bytes | None) -> str:
+    """The first host name of the list; RFC 6066 3 allows one per type."""
+    if content is None:
+        return ""
+    names = _vector_of(content, 2)
+    rest = _Vector(names, 0, len(names))
+    while not rest.is_empty:
+        kind, rest = rest.take(1)
+        name, rest = rest.take_vector(2)
+        if kind == b"\0":
+            return name.decode("ascii", "replace").lower()
+    return ""
+
+
+def _alpn(content: bytes | None) -> tuple[bytes, ...]:
+    if content is None:
+        return ()
+    names = _vector_of(content, 2)
+    rest, found = _Vector(names, 0, len(names)), []
+    while not rest.is_empty:
+        name, rest = rest.take_vector(1)
+        found.append(name)
+    return tuple(found)
+
+
+def _ja4_hash(text: str) -> str:
+    return sha256(text.encode("ascii")).hexdigest()[:12] if text else _NO_HASH
+
+
+def _ja4_alpn(protocols: tuple[bytes, ...]) -> str:
+    """First and last character of the first ALPN value, in hex if one is not alphanumeric."""
+    real = [
+        each for each in protocols if not (len(each) == 2 and _is_grease(each[0] << 8 | each[1]))
+    ]
+    if not real or not real[0]:
+        return "00"
+    first = real[0]
+    ends = first[:1] + first[-1:]
+    if ends.isalnum():
+        return ends.decode("ascii")
+    return first.hex()[0] + first.hex()[-1]
