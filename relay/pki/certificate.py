@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate as Parsed
     from cryptography.x509 import Extensions
 
-__all__ = ["Certificate", "MalformedCertificate", "parse_pem_chain", "spki_of_der"]
+__all__ = [
+    "Certificate",
+    "MalformedCertificate",
+    "parse_pem_chain",
+    "spki_of_der",
+    "spki_of_request",
+]
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -210,12 +216,28 @@ def spki_of_der(der: bytes) -> bytes:
     Raises:
         ValueError: it is no certificate.
     """
-    start, _ = _step(der, 0, 0x30)  # Certificate
-    start, end = _step(der, start, 0x30)  # TBSCertificate
+    start, end = _inner(der)
     if der[start : start + 1] == b"\xa0":  # version
         start = _step(der, start, 0xA0)[1]
     for tag in (0x02, 0x30, 0x30, 0x30, 0x30):  # serial, signature, issuer, validity, subject
         start = _step(der, start, tag)[1]
+    return _element(der, start, end)
+
+
+def spki_of_request(der: bytes) -> bytes:
+    """Cut the SubjectPublicKeyInfo out of a signing request (RFC 2986 4.1). Raises ValueError."""
+    start, end = _inner(der)
+    for tag in (0x02, 0x30):  # version, subject
+        start = _step(der, start, tag)[1]
+    return _element(der, start, end)
+
+
+def _inner(der: bytes) -> tuple[int, int]:
+    """Return where the content of the signed part starts and ends."""
+    return _step(der, _step(der, 0, 0x30)[0], 0x30)
+
+
+def _element(der: bytes, start: int, end: int) -> bytes:
     stop = _step(der, start, 0x30)[1]
     if stop > end:
         raise ValueError("the public key is longer than what holds it")
