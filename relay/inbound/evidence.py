@@ -1,0 +1,136 @@
+"""What goes on record of a session: facts and outcomes as the flat fields of `audit/record.py`.
+
+Pure: it picks and names, and neither decides nor writes. A field that has nothing to say is left
+out, and every name used here stands in the table of `audit.record.FIELDS` (a test holds that).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay.inbound.transaction import Transaction
+    from relay.model import Delivery, TlsFacts, TrustDecision
+    from relay.policy.facts import Facts
+    from relay.smtp.replies import Reply
+    from relay.tls.clienthello import ClientHello
+
+__all__ = ["failed_handshake", "handshake", "refusal", "transaction"]
+
+Fields = dict[str, object]
+
+
+def handshake(facts: Facts, decision: TrustDecision | None, refused: Reply | None) -> Fields:
+    """Return the fields of a finished handshake; `decision` is None where nobody was asked."""
+    fields = _peer(facts)
+    if facts.tls is not None:
+        fields |= _tls(facts.tls)
+        if facts.tls.hello is not None:
+            fields |= _offer(facts.tls.hello)
+    if decision is not None:
+        fields |= decision.evidence
+        fields["status"] = decision.status.value
+        fields["reason"] = decision.reason
+        if decision.identity is not None:
+            fields["identity"] = decision.identity.name
+    if refused is not None:
+        fields["reply"] = str(refused)
+        fields["rule"] = "trust"
+    return fields
+
+
+def failed_handshake(facts: Facts, hello: ClientHello | None, reason: str) -> Fields:
+    """Return the fields of a handshake that came to nothing."""
+    fields = _peer(facts)
+    if hello is not None:
+        fields |= _offer(hello)
+    fields["tls_failure"] = reason
+    return fields
+
+
+def refusal(facts: Facts, reply: Reply, rule: str) -> Fields:
+    """Return the fields of something asked for and not given; `rule` names what refused it."""
+    fields = _known(facts)
+    if facts.recipient is not None:
+        fields["recipient"] = str(facts.recipient)
+    if facts.authors:
+        fields["authors"] = [str(author) for author in facts.authors]
+    fields["reply"] = str(reply)
+    fields["rule"] = rule
+    return fields
+
+
+def transaction(
+    facts: Facts, finished: Transaction, delivery: Delivery, message_id: str, size_bytes: int
+) -> Fields:
+    """Return the fields of a message that a next hop was asked to take."""
+    fields = _known(facts)
+    fields["reference"] = finished.reference
+    fields["recipients"] = [str(recipient) for recipient in finished.envelope.recipients]
+    if message_id:
+        fields["message_id"] = message_id
+    fields["size_bytes"] = size_bytes
+    fields |= _delivery(delivery)
+    return fields
+
+
+def _peer(facts: Facts) -> Fields:
+    fields: Fields = {
+        "listener": facts.listener,
+        "peer_address": facts.peer.address,
+        "peer_port": facts.peer.port,
+    }
+    if facts.hello:
+        fields["helo"] = facts.hello
+    return fields
+
+
+def _known(facts: Facts) -> Fields:
+    """Return who the peer is and whom it writes for: the same in refusals and transactions."""
+    fields = _peer(facts)
+    if facts.tls is not None:
+        fields |= _tls(facts.tls)
+    if facts.identity is not None:
+        fields["identity"] = facts.identity.name
+    if facts.sender is not None:
+        fields["sender"] = str(facts.sender)
+    return fields
+
+
+def _tls(tls: TlsFacts) -> Fields:
+    fields: Fields = {"tls_version": tls.version, "tls_cipher": tls.cipher}
+    if tls.group:
+        fields["tls_group"] = tls.group
+    fields["tls_resumed"] = tls.resumed
+    return fields
+
+
+def _offer(hello: ClientHello) -> Fields:
+    fields: Fields = {"tls_ja4": hello.ja4, "tls_fallback_scsv": hello.fallback_scsv}
+    if hello.versions:
+        fields["tls_offered"] = hello.versions[0]
+    if hello.server_name:
+        fields["tls_sni"] = hello.server_name
+    return fields
+
+
+def _delivery(delivery: Delivery) -> Fields:
+    fields: Fields = {"outcome": _outcome(delivery), "reply": str(delivery.reply)}
+    if delivery.route:
+        fields["route"] = delivery.route
+    if delivery.host:
+        fields["next_hop"] = delivery.host
+    if delivery.endpoint is not None:
+        fields["next_hop_address"] = delivery.endpoint.address
+        fields["next_hop_port"] = delivery.endpoint.port
+    if delivery.tls is not None:
+        fields["next_hop_tls_version"] = delivery.tls.version
+        fields["next_hop_tls_cipher"] = delivery.tls.cipher
+    fields["elapsed_ms"] = round(delivery.elapsed.total_seconds() * 1000)
+    return fields
+
+
+def _outcome(delivery: Delivery) -> str:
+    if delivery.accepted:
+        return "delivered"
+    return "deferred" if delivery.reply.is_transient else "rejected"
