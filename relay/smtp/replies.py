@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Reply"]
+__all__ = ["Reply", "format_reply"]
+
+_MAX_LINE_BYTES = 512  # RFC 5321 4.5.3.1.5, CRLF included
 
 
 class Reply(NamedTuple):
@@ -45,3 +47,23 @@ class Reply(NamedTuple):
     def __str__(self) -> str:
         """The reply on one line, as logs and audit records have it."""
         return " ".join(part for part in (str(self.code), self.enhanced, *self.lines) if part)
+
+
+def format_reply(reply: Reply) -> bytes:
+    """The reply as it goes on the wire, the enhanced code on every line (RFC 2034 4).
+
+    Lines longer than RFC 5321 allows lose their end.
+    """
+    code, enhanced, lines = reply
+    lead = f"{code} {enhanced} " if enhanced else f"{code} "
+    if len(lines) == 1:
+        return _format_line(lead, lines[0])
+    going_on = lead.replace(" ", "-", 1)
+    *most, last = lines or ("",)
+    return b"".join((*(_format_line(going_on, line) for line in most), _format_line(lead, last)))
+
+
+def _format_line(lead: str, text: str) -> bytes:
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return f"{lead}{text[: _MAX_LINE_BYTES - 2 - len(lead)]}\r\n".encode("ascii")
