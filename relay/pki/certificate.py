@@ -15,11 +15,14 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relay.errors import GatepostError
+from relay.pki.names import canonical_dns, canonical_email, canonical_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+    from cryptography.hazmat.primitives.hashes import HashAlgorithm
     from cryptography.x509 import Certificate as Parsed
     from cryptography.x509 import Extensions
 
@@ -128,6 +131,16 @@ class Certificate:
         return self._once("not_after", lambda parsed: parsed.not_valid_after_utc)
 
     @property
+    def public_key(self) -> CertificatePublicKeyTypes:
+        """The public key; malformed if of a kind that nobody knows."""
+        return self._once("public_key", lambda parsed: parsed.public_key())
+
+    @property
+    def signature_hash(self) -> HashAlgorithm | None:
+        """The digest that its issuer signed; None for signatures without one (Ed25519)."""
+        return self._once("signature_hash", lambda parsed: parsed.signature_hash_algorithm)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The subject alternative names: "dns:", "uri:", "email:" and "ip:", canonical.
 
@@ -179,12 +192,11 @@ def _names(parsed: x509.Certificate) -> tuple[str, ...]:
 
 def _canonical_name(name: x509.GeneralName) -> str:
     if isinstance(name, x509.DNSName):
-        return f"dns:{name.value.lower().rstrip('.')}"
+        return f"dns:{canonical_dns(name.value)}"
     if isinstance(name, x509.UniformResourceIdentifier):
-        return f"uri:{name.value}"
+        return f"uri:{canonical_uri(name.value)}"
     if isinstance(name, x509.RFC822Name):
-        local, at, domain = name.value.rpartition("@")
-        return f"email:{local}{at}{domain.lower()}"
+        return f"email:{canonical_email(name.value)}"
     if isinstance(name, x509.IPAddress):
         return f"ip:{name.value}"
     return ""

@@ -7,7 +7,6 @@ Knows nothing of identities or of trust. A pin always says which of the two it i
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import re
 from typing import Literal, NamedTuple
@@ -16,6 +15,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from relay.errors import ConfigurationError
 from relay.pki.certificate import (
     Certificate,
     MalformedCertificate,
@@ -31,7 +31,7 @@ _HEX = re.compile(r"[0-9A-Fa-f]{64}")
 _HEX_WITH_COLONS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31}")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{43}=?")
 _PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
-_EXAMPLE = 'write it as "spki:sha256:<digest>" or "cert:sha256:<digest>"'
+_FORM = 'write it as "spki:sha256:<digest>" or "cert:sha256:<digest>"'
 
 
 class Pin(NamedTuple):
@@ -73,7 +73,7 @@ def parse_pin(text: str, *, kind: PinKind | None = None) -> Pin:
         kind: what a digest without "spki:" or "cert:" in front is of, where the caller knows.
 
     Raises:
-        ValueError: it is no pin; the text says what is wrong and how to write it.
+        ConfigurationError: it is no pin; without a place, which only the caller knows.
     """
     rest = text.strip()
     word, colon, after = rest.partition(":")
@@ -83,13 +83,13 @@ def parse_pin(text: str, *, kind: PinKind | None = None) -> Pin:
     if colon and algorithm.lower() == "sha256":
         rest = after
     elif colon and re.fullmatch(r"(?i)(sha|md)-?\d+", algorithm):
-        raise ValueError(f"{algorithm} digests are not supported; use sha256")
+        raise ConfigurationError(f"{_quoted(text)} is no SHA-256 digest", remedy=_FORM)
     elif kind is None:
-        raise ValueError(f"{_shortened(text)} is no pin; {_EXAMPLE}")
+        raise ConfigurationError(f"{_quoted(text)} is no pin", remedy=_FORM)
     if kind is None:
-        raise ValueError(
-            f"{_shortened(text)} does not say what was hashed; put spki: (the public key) "
-            "or cert: (the whole certificate) in front"
+        raise ConfigurationError(
+            f"{_quoted(text)} does not say what was hashed",
+            remedy='put "spki:" (the public key) or "cert:" (the whole certificate) in front',
         )
     return Pin(kind, _parse_digest(rest))
 
@@ -102,47 +102,50 @@ def _parse_digest(text: str) -> str:
     if _BASE64.fullmatch(text):
         standard = text.rstrip("=").replace("-", "+").replace("_", "/")
         return base64.b64decode(standard + "=").hex()
-    raise ValueError(
-        f"{_shortened(text)} is no SHA-256 digest; give 64 hex digits (colons allowed) "
-        "or 44 characters of base64"
+    raise ConfigurationError(
+        f"{_quoted(text)} is no SHA-256 digest",
+        remedy="give 64 hex digits (colons allowed) or 44 characters of base64",
     )
 
 
-def _shortened(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 100 else f"{text[:97]}...")
 
 
 def pin_of_pem(pem: bytes, *, kind: PinKind = "spki") -> Pin:
     """Read a PEM file: a certificate (the first one), a signing request or a public key.
 
     Raises:
-        ValueError: it is none of them, or has no whole certificate to hash for kind "cert".
+        ConfigurationError: it is none of them, or has no whole certificate to hash for "cert".
     """
     found = _PEM_BLOCK.search(pem)
     if found is None:
-        raise ValueError("it is no PEM file (no -----BEGIN line)")
+        raise _no_pin("it is no PEM file")
     label, body = found[1].decode(), found[2]
     if label.endswith("PRIVATE KEY"):
-        raise ValueError("it holds a private key; pin the certificate or the public key instead")
-    if label.endswith("CERTIFICATE"):
-        try:
+        raise _no_pin("it holds a private key")
+    if kind == "cert" and not label.endswith("CERTIFICATE"):
+        raise _no_pin(f"a {label.lower()} holds no whole certificate")
+    try:
+        if label.endswith("CERTIFICATE"):
             return pin_of(parse_pem_chain(pem)[0], kind)
-        except MalformedCertificate as error:
-            raise ValueError(str(error)) from error
-    if kind == "cert":
-        raise ValueError(f"a {label.lower()} has no certificate to pin; pin its public key (spki)")
-    return Pin("spki", hashlib.sha256(_spki_of_block(label, body)).hexdigest())
+        return Pin("spki", hashlib.sha256(_spki_of_block(label, body)).hexdigest())
+    except (ValueError, UnsupportedAlgorithm, MalformedCertificate) as error:
+        raise _no_pin(f"the {label.lower()} in it cannot be read") from error
+
+
+def _no_pin(problem: str) -> ConfigurationError:
+    return ConfigurationError(
+        problem, remedy="give a PEM file with a certificate, a signing request or a public key"
+    )
 
 
 def _spki_of_block(label: str, body: bytes) -> bytes:
-    try:
-        der = base64.b64decode(b"".join(body.split()), validate=True)
-        if label.endswith("CERTIFICATE REQUEST"):
-            x509.load_der_x509_csr(der)
-            return spki_of_request(der)
-        if label == "PUBLIC KEY":
-            load_der_public_key(der)
-            return der
-    except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
-        raise ValueError(f"the {label.lower()} cannot be read: {error}") from error
-    raise ValueError(f"it holds a {label.lower()}, not a certificate, request or public key")
+    der = base64.b64decode(b"".join(body.split()), validate=True)
+    if label.endswith("CERTIFICATE REQUEST"):
+        x509.load_der_x509_csr(der)
+        return spki_of_request(der)
+    if label == "PUBLIC KEY":
+        load_der_public_key(der)
+        return der
+    raise ValueError(f"a {label.lower()} has no public key")

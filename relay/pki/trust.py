@@ -1,0 +1,191 @@
+"""Who is this? The one place where a presented certificate becomes an identity, or a refusal.
+
+Pure: certificates, allowlist, anchors and time come in, a `TrustDecision` goes out. Knows nothing of
+connections, listeners or replies.
+
+The checks, in this order; the first that fails gives the status:
+
+    what is looked at                               status if it fails      for pin   for pin   for
+                                                                            only      + chain   name
+    a certificate is there                          absent                  yes       yes       yes
+    it can be read                                  malformed               yes       yes       yes
+    an identity has its pin, else one of its names  unpinned                yes       yes       yes
+    its names belong to one identity only           untrusted               -         -         yes
+    the identity's own not_before, not_after        not_yet_valid, expired  yes       yes       yes
+    RSA >= 2048, EC >= 256 bits, no DSA             weak_key                yes       yes       yes
+    key usage, if stated: digitalSignature          wrong_usage             yes       yes       yes
+    extended key usage, if stated                   wrong_usage             1         1         2
+    dates of the certificate and its CAs            not_yet_valid, expired  -         yes       yes
+    signatures stronger than SHA-1 (CAs': keys too) weak_key                -         yes       yes
+    a path leads to an anchor (`chain.py`)          untrusted               -         yes       yes
+    revocation, where a source is given             revoked, ..._unknown    yes       yes       yes
+    (nothing failed)                                                        pinned    pinned    named
+
+1: clientAuth, serverAuth or any: public CAs issue no clientAuth any more, and the pin says who it is.
+2: clientAuth or any: without a pin, a server's certificate is no proof that its holder may send.
+
+A certificate pin goes before a key pin, any pin before a name. With "pin-only" the certificate may be
+expired, self-signed or from nobody: the pin's own dates count. RFC 5280, RFC 8446 4.4.2.4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from relay.model import TrustDecision, TrustStatus
+from relay.pki.certificate import MalformedCertificate
+from relay.pki.chain import TLS_PURPOSES, Anchors, is_weak_key, verify_chain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from relay.model import Identity
+    from relay.pki.allowlist import Allowlist
+    from relay.pki.certificate import Certificate
+
+__all__ = ["Anchors", "RevocationSource", "decide"]
+
+
+class RevocationSource(Protocol):
+    """What knows which certificates their CAs have taken back."""
+
+    def refusal(self, path: Sequence[Certificate], now: datetime) -> tuple[TrustStatus, str] | None:
+        """Return REVOKED or REVOCATION_UNKNOWN with a reason, None if nothing speaks against it.
+
+        `path` is the leaf and, where a chain was verified, its CAs up to the anchor.
+        """
+        ...
+
+
+class _Match(NamedTuple):
+    identity: Identity
+    key: str
+    """The pin or the name that matched."""
+    by_pin: bool
+
+
+class _Judgement(NamedTuple):
+    status: TrustStatus
+    reason: str
+
+
+def decide(
+    certificates: Sequence[Certificate] | None,
+    allowlist: Allowlist,
+    anchors: Anchors,
+    now: datetime,
+    *,
+    revocation: RevocationSource | None = None,
+) -> TrustDecision:
+    """Decide who has presented `certificates` (leaf first); never raises.
+
+    Args:
+        certificates: what the peer has sent; None or empty if nothing.
+        allowlist: who is known.
+        anchors: the CAs that vouch for names, and for chains where an identity wants one.
+        now: the time to judge by.
+        revocation: asked last, where there is one.
+    """
+    if not certificates:
+        return TrustDecision(TrustStatus.ABSENT, None, "no client certificate was presented")
+    evidence: dict[str, str] = {}
+    try:
+        _describe(certificates, evidence)
+        matches = _find(certificates[0], allowlist)
+        if not matches:
+            reason = "no identity has its key or one of its names"
+            return TrustDecision(TrustStatus.UNPINNED, None, reason, evidence)
+        if len(matches) > 1:
+            reason = f"its names belong to {len(matches)} identities"
+            evidence["matched"] = " ".join(match.key for match in matches)
+            return TrustDecision(TrustStatus.UNTRUSTED, None, reason, evidence)
+        match = matches[0]
+        evidence["matched"] = match.key
+        status, reason = (
+            _refusal_of_identity(match.identity, now)
+            or _refusal_of_leaf(certificates[0], by_pin=match.by_pin)
+            or _judge_chain(certificates, match, anchors, now, revocation)
+        )
+    except MalformedCertificate:
+        reason = "the certificate cannot be read"
+        return TrustDecision(TrustStatus.MALFORMED, None, reason, evidence)
+    return TrustDecision(status, match.identity, reason, evidence)
+
+
+def _describe(certificates: Sequence[Certificate], evidence: dict[str, str]) -> None:
+    """Fill in what there is to say; what was read before a malformed part stays."""
+    leaf = certificates[0]
+    evidence["cert"] = f"cert:sha256:{leaf.sha256}"
+    evidence["chain_length"] = str(len(certificates))
+    evidence["spki"] = f"spki:sha256:{leaf.spki_sha256}"
+    evidence["subject"] = leaf.subject
+    evidence["issuer"] = leaf.issuer
+    evidence["serial"] = leaf.serial
+    evidence["not_before"] = f"{leaf.not_before:%Y-%m-%dT%H:%M:%SZ}"
+    evidence["not_after"] = f"{leaf.not_after:%Y-%m-%dT%H:%M:%SZ}"
+    evidence["names"] = " ".join(leaf.names)
+
+
+def _find(leaf: Certificate, allowlist: Allowlist) -> list[_Match]:
+    """Find the identity of a pin, or all identities that names of the leaf belong to."""
+    for pin in (f"cert:sha256:{leaf.sha256}", f"spki:sha256:{leaf.spki_sha256}"):
+        if (identity := allowlist.with_pin(pin)) is not None:
+            return [_Match(identity, pin, by_pin=True)]
+    found: dict[str, _Match] = {}
+    for name in leaf.names:
+        if (identity := allowlist.with_name(name)) is not None:
+            found.setdefault(identity.name, _Match(identity, name, by_pin=False))
+    return list(found.values())
+
+
+def _refusal_of_identity(identity: Identity, now: datetime) -> _Judgement | None:
+    if identity.not_before is not None and now < identity.not_before:
+        since = f"{identity.not_before:%Y-%m-%d %H:%M} UTC"
+        return _Judgement(TrustStatus.NOT_YET_VALID, f"the identity counts from {since}")
+    if identity.not_after is not None and now > identity.not_after:
+        until = f"{identity.not_after:%Y-%m-%d %H:%M} UTC"
+        return _Judgement(TrustStatus.EXPIRED, f"the identity counted until {until}")
+    return None
+
+
+def _refusal_of_leaf(leaf: Certificate, *, by_pin: bool) -> _Judgement | None:
+    if is_weak_key(leaf):
+        return _Judgement(TrustStatus.WEAK_KEY, "its key is weak: RSA needs 2048 bits, EC 256")
+    usage = leaf.extension(x509.KeyUsage)
+    # RFC 8446 4.4.2.4: TLS clients prove possession by signing
+    if usage is not None and not usage.digital_signature:
+        return _Judgement(TrustStatus.WRONG_USAGE, "its key usage lacks digitalSignature")
+    purposes = leaf.extension(x509.ExtendedKeyUsage)
+    allowed = TLS_PURPOSES if by_pin else TLS_PURPOSES - {ExtendedKeyUsageOID.SERVER_AUTH}
+    if purposes is None or allowed.intersection(purposes):
+        return None
+    if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
+        return _Judgement(TrustStatus.WRONG_USAGE, "it is for servers: only a pin can identify it")
+    return _Judgement(TrustStatus.WRONG_USAGE, "its extended key usage is not for TLS clients")
+
+
+def _judge_chain(
+    certificates: Sequence[Certificate],
+    match: _Match,
+    anchors: Anchors,
+    now: datetime,
+    revocation: RevocationSource | None,
+) -> _Judgement:
+    """Verify the chain where one is wanted, ask for revocation; the rest is good."""
+    path: Sequence[Certificate] = certificates[:1]
+    if not match.by_pin or match.identity.chain == "required":
+        verdict = verify_chain(certificates, anchors, now)
+        if verdict.status is not None:
+            return _Judgement(verdict.status, verdict.reason)
+        path = verdict.path
+    refusal = revocation.refusal(path, now) if revocation else None
+    if refusal is not None:
+        return _Judgement(*refusal)
+    if match.by_pin:
+        what = "certificate" if match.key.startswith("cert:") else "key"
+        return _Judgement(TrustStatus.PINNED, f"its {what} is pinned")
+    return _Judgement(TrustStatus.NAMED, f"{path[-1].subject} vouches for {match.key}")
