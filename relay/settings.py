@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from relay.model import Network
+from relay.model import Endpoint, Network
 
 __all__ = [
     "Audit",
@@ -27,6 +27,11 @@ __all__ = [
     "Settings",
     "Size",
     "Timeouts",
+    "is_host_name",
+    "parse_duration",
+    "parse_endpoint",
+    "parse_network",
+    "parse_size",
 ]
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -64,6 +69,52 @@ def parse_network(value: Any) -> Any:
         raise ValueError(
             f'{value!r} is no network; write it as "192.0.2.0/24", "2001:db8::/32" or one address'
         ) from None
+
+
+def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
+    """Read "host:port", "192.0.2.1:25" or "[2001:db8::1]:25" (RFC 3986 3.2.2).
+
+    Args:
+        text: as the operator wrote it.
+        default_port: the port if none is written; without it, a port must be there.
+
+    Raises:
+        ValueError: it is none; the text says how to write it.
+    """
+    found = re.fullmatch(r"(?:\[([^\[\]]+)\]|([^:\[\]]+))(?::(\d{1,5}))?", text, re.ASCII)
+    example = "mx.example.org:25" if default_port else "0.0.0.0:25"
+    advice = f'write it as "{example}" or "[2001:db8::1]:25"'
+    if found is None:
+        raise ValueError(f'"{text}" is no address with a port; {advice}')
+    if found[3] is None and default_port is None:
+        raise ValueError(f'"{text}" names no port; {advice}')
+    port = int(found[3] or default_port or 0)
+    if port > 65535:
+        raise ValueError(f"{port} is no port; use 1 to 65535")
+    host = found[1] or found[2]
+    is_sound = _is_ip(host, 6) if found[1] else (_is_ip(host, 4) or is_host_name(host))
+    if not is_sound:
+        raise ValueError(f'"{host}" is neither a host name nor an IP address; {advice}')
+    return Endpoint(host, port)
+
+
+def is_host_name(text: str) -> bool:
+    """Whether it is a DNS name by RFC 1123 2.1, underscores allowed, as text or A-labels."""
+    name = text.removesuffix(".")
+    labels = name.split(".")
+    # RFC 3696 2: a top-level domain is not all digits, so a mistyped IPv4 address is no name.
+    return (
+        len(name) <= 253
+        and not labels[-1].isdigit()
+        and all(re.fullmatch(r"\w(?:[\w-]{0,61}\w)?", label) for label in labels)
+    )
+
+
+def _is_ip(text: str, version: int) -> bool:
+    try:
+        return ip_address(text).version == version
+    except ValueError:
+        return False
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]

@@ -1,0 +1,238 @@
+"""Mistakes that no single key shows: settings that contradict each other or make no sense.
+
+Pure: knows the settings' meaning, no file and no socket. `config.py` adds the place.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from relay.mistakes import Mistake
+from relay.pki.patterns import canonical_domain
+from relay.pki.pins import parse_pin
+from relay.settings import is_host_name, parse_endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relay.model import Endpoint
+    from relay.settings import Listener, Route, Settings
+    from relay.toml_lines import KeyPath
+
+__all__ = ["find_mistakes", "is_loopback"]
+
+
+def find_mistakes(settings: Settings) -> Iterator[Mistake]:
+    """Look at the settings as a whole; yield every contradiction found."""
+    yield from _check_hostname(settings.hostname)
+    yield from _check_listeners(settings)
+    yield from _check_routes(settings)
+    yield from _check_limits(settings)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a next hop is this machine: a loopback address or `localhost` (RFC 6761 6.3)."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")
+
+
+def _check_hostname(hostname: str) -> Iterator[Mistake]:
+    # RFC 5321 2.3.5: EHLO and the banner want a name, not a bare address
+    if not is_host_name(hostname):
+        yield Mistake(
+            ("hostname",),
+            f'`hostname` = "{hostname}" is no host name',
+            'write the name of this machine, as "edge.example.org"',
+        )
+
+
+# --- listeners ------------------------------------------------------------------------------
+
+
+def _check_listeners(settings: Settings) -> Iterator[Mistake]:
+    names: set[str] = set()
+    taken: list[tuple[str, Endpoint]] = []
+    for position, listener in enumerate(settings.listener):
+        key = ("listener", position)
+        if listener.name in names:
+            yield Mistake(
+                (*key, "name"),
+                f'two listeners are named "{listener.name}"',
+                "give each its own name",
+            )
+        names.add(listener.name)
+        yield from _check_address(listener, (*key, "address"), taken)
+        if listener.client_certificate == "off" and set(settings.route) == {"*"}:
+            yield Mistake(
+                (*key, "client_certificate"),
+                f'listener "{listener.name}" identifies nobody, and without an identity nothing '
+                "goes to the default route",
+                'add a `[route."example.org"]` for your domains, or use optional or required',
+            )
+
+
+def _check_address(
+    listener: Listener, key: KeyPath, taken: list[tuple[str, Endpoint]]
+) -> Iterator[Mistake]:
+    """Check one address, and that no listener before (`taken`) has it."""
+    address = listener.address
+    if address.startswith("unix:"):
+        yield from _check_socket_path(address.removeprefix("unix:"), key)
+        return
+    try:
+        endpoint = parse_endpoint(address)
+    except ValueError as error:
+        problem, _, remedy = str(error).partition("; ")
+        yield Mistake(key, f"`listener.address`: {problem}", remedy)
+        return
+    if endpoint.ip is None:
+        yield Mistake(
+            key,
+            f'`listener.address`: "{endpoint.address}" is a name',
+            'write the IP address to listen on, as "0.0.0.0:25", "[::]:25" or "127.0.0.1:2525"',
+        )
+        return
+    for name, other in taken:
+        if _overlap(endpoint, other):
+            yield Mistake(
+                key,
+                f'listeners "{name}" and "{listener.name}" both listen on {endpoint}',
+                "give each its own address or port",
+            )
+    taken.append((listener.name, endpoint))
+
+
+def _check_socket_path(path: str, key: KeyPath) -> Iterator[Mistake]:
+    if not PurePath(path).is_absolute():
+        yield Mistake(
+            key,
+            f'`listener.address`: "unix:{path}" is no absolute path',
+            'write it as "unix:/run/gatepost/smtp.sock"',
+        )
+
+
+def _overlap(one: Endpoint, other: Endpoint) -> bool:
+    """Whether two addresses meet; port 0 is a free port each time, IPv6 sockets are IPv6 only."""
+    if one.port != other.port or one.port == 0 or one.ip is None or other.ip is None:
+        return False
+    same_family = one.ip.version == other.ip.version
+    return same_family and (one.ip == other.ip or one.ip.is_unspecified or other.ip.is_unspecified)
+
+
+# --- routes ---------------------------------------------------------------------------------
+
+
+def _check_routes(settings: Settings) -> Iterator[Mistake]:
+    domains: dict[str, str] = {}
+    for domain, route in settings.route.items():
+        key = ("route", domain)
+        yield from _check_domain(domain, key)
+        canonical = canonical_domain(domain)
+        if canonical in domains:
+            yield Mistake(
+                key,
+                f'routes "{domains[canonical]}" and "{domain}" are for the same domain',
+                "put their hosts into one",
+            )
+        domains[canonical] = domain
+        hosts = list(_check_hosts(route, key))
+        yield from hosts
+        yield from _check_security(route, key)
+
+
+def _check_domain(domain: str, key: KeyPath) -> Iterator[Mistake]:
+    is_literal = domain.startswith("[") and domain.endswith("]")
+    name = domain.removeprefix("*.")
+    if domain == "*" or is_literal or (is_host_name(name) and not name.endswith(".")):
+        return
+    remedy = 'write "example.org", "*.example.org" for its subdomains, or "*" for all others'
+    if "@" in domain:
+        remedy = "routes go by domain: leave out what stands before the @, and the @"
+    elif name.endswith(".") and is_host_name(name):
+        remedy = f'leave out the final dot: "{domain.removesuffix(".")}"'
+    yield Mistake(key, f'route "{domain}" is no domain', remedy)
+
+
+def _check_hosts(route: Route, key: KeyPath) -> Iterator[Mistake]:
+    for position, text in enumerate(route.hosts):
+        place = (*key, "hosts", position)
+        try:
+            endpoint = parse_endpoint(text, default_port=25)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; ")
+            yield Mistake(place, f"`route.hosts`: {problem}", remedy)
+            continue
+        if endpoint.port == 0:
+            yield Mistake(place, f'`route.hosts`: "{text}" has port 0', "use 1 to 65535")
+        if route.tls == "off" and not route.unsafe_plaintext and not is_loopback(endpoint.address):
+            yield Mistake(
+                (*key, "tls"),
+                f'`tls` = "off" would send mail in clear to {text}',
+                "use verify or fingerprint; if it must be, say `unsafe_plaintext = true`",
+            )
+
+
+def _check_security(route: Route, key: KeyPath) -> Iterator[Mistake]:
+    for position, text in enumerate(route.pins):
+        try:
+            parse_pin(text)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; ")
+            yield Mistake((*key, "pins", position), f"`route.pins`: {problem}", remedy)
+    if route.tls == "fingerprint" and not route.pins:
+        yield Mistake(
+            (*key, "tls"),
+            '`tls` = "fingerprint" needs `pins`, and there are none',
+            "add the next hop's, as `gatepost cert show FILE` prints them",
+        )
+    if route.pins and route.tls != "fingerprint":
+        yield Mistake(
+            (*key, "pins"),
+            f'`pins` say nothing with `tls` = "{route.tls}"',
+            'set `tls = "fingerprint"`, or leave out the pins',
+        )
+    if route.client_certificate is not None and route.tls == "off":
+        yield Mistake(
+            (*key, "client_certificate"),
+            '`client_certificate` cannot be shown with `tls` = "off"',
+            "use verify or fingerprint, or leave it out",
+        )
+
+
+# --- limits ---------------------------------------------------------------------------------
+
+
+def _check_limits(settings: Settings) -> Iterator[Mistake]:
+    limits = settings.limits
+    if limits.max_message_bytes == 0:
+        yield Mistake(
+            ("limits", "max_message_bytes"), "no message would be small enough", 'use "64MiB"'
+        )
+    if limits.memory_budget < limits.max_message_bytes:
+        yield Mistake(
+            ("limits", "memory_budget"),
+            f"the largest message ({limits.max_message_bytes} bytes) does not fit into "
+            f"`memory_budget` ({limits.memory_budget} bytes)",
+            "raise it, or lower `max_message_bytes`",
+        )
+    yield from _check_durations(settings)
+
+
+def _check_durations(settings: Settings) -> Iterator[Mistake]:
+    phases: list[tuple[KeyPath, object]] = [
+        (("timeouts", name), getattr(settings.timeouts, name))
+        for name in ("handshake", "greeting", "command", "data")
+    ]
+    phases += [
+        (("route", domain, name), getattr(route, name))
+        for domain, route in settings.route.items()
+        for name in ("connect_timeout", "command_timeout", "data_timeout", "final_timeout")
+    ]
+    for key, duration in phases:
+        if not duration:
+            yield Mistake(key, f"`{key[-1]}` = 0 leaves no time at all", 'use "30s" or more')
