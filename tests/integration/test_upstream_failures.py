@@ -80,20 +80,19 @@ def test_an_absent_next_hop_is_a_451(site, start_relay):
 
 
 @pytest.mark.parametrize(
-    ("phase", "reply", "code"),
+    ("phase", "reply"),
     [
-        ("final", "452 4.3.1 disk full", 452),
-        ("final", "554 5.7.1 looks like spam", 554),
-        ("mail", "451 4.7.1 greylisted", 451),
-        ("rcpt", "450 4.2.0 mailbox busy", 450),
-        ("data", "451 4.3.0 not now", 451),
+        ("final", "452 4.3.1 disk full"),
+        ("final", "554 5.7.1 looks like spam"),
+        ("mail", "451 4.7.1 greylisted"),
+        ("rcpt", "450 4.2.0 mailbox busy"),
+        ("data", "451 4.3.0 not now"),
     ],
 )
-def test_the_next_hops_own_words_are_passed_on(phase, reply, code, site, relay, own_upstream):
+def test_the_next_hops_own_words_are_passed_on(phase, reply, site, relay, own_upstream):
     own_upstream.script.replies = {phase: reply}
     answer = clients.send(relay.port, site.context(site.pinned))
-    assert answer.code == code
-    assert answer.text.startswith(reply[4:])
+    assert f"{answer.code} {answer.text}".startswith(reply)
     assert not own_upstream.messages
 
 
