@@ -219,6 +219,7 @@ class Delivery:
     """What the next hop said to one message: `reply` is our reply too.
 
     `accepted` only if the next hop has the message. `elapsed` is the time at the next hop.
+    `reason` says for the log and the audit what kept the message from it, "" if it answered.
     """
 
     accepted: bool
@@ -228,3 +229,4 @@ class Delivery:
     endpoint: Endpoint | None = None
     tls: TlsFacts | None = None
     elapsed: timedelta = timedelta()
+    reason: str = ""
