@@ -7,9 +7,10 @@ RFC 8446 4.1.2 (ClientHello), RFC 5246 7.4.1.2, RFC 6066 3 (SNI), RFC 8701 (GREA
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 __all__ = ["MAX_HELLO_BYTES", "ClientHello", "HelloReader", "MalformedHello"]
 
@@ -21,6 +22,7 @@ _ALERT_RECORD: Final = 21
 _CLIENT_HELLO: Final = 1
 _MAX_RECORD_BYTES: Final = 16_384
 _FALLBACK_SCSV: Final = 0x5600  # RFC 7507
+_GREASE: Final = frozenset(high << 8 | high for high in range(0x0A, 0x100, 0x10))  # RFC 8701 2
 _NO_HASH: Final = "000000000000"
 
 _SERVER_NAME: Final = 0
@@ -186,83 +188,83 @@ def _describe(head: bytearray) -> str:
     return "no TLS"
 
 
-class _Vector(NamedTuple):
-    """A place in the message from which length-prefixed vectors are taken (RFC 8446 3.4)."""
+class _Cursor:
+    """Takes length-prefixed vectors from a message, one after the other (RFC 8446 3.4)."""
 
-    data: bytes
-    start: int
-    end: int
+    __slots__ = ("_data", "_position")
 
-    def take(self, length: int) -> tuple[bytes, _Vector]:
-        stop = self.start + length
-        if stop > self.end:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._position = 0
+
+    def take(self, length: int) -> bytes:
+        start = self._position
+        self._position = start + length
+        if self._position > len(self._data):
             raise MalformedHello("a ClientHello with a wrong length inside")
-        return self.data[self.start : stop], _Vector(self.data, stop, self.end)
+        return self._data[start : self._position]
 
-    def take_vector(self, prefix_bytes: int) -> tuple[bytes, _Vector]:
-        prefix, rest = self.take(prefix_bytes)
-        return rest.take(int.from_bytes(prefix, "big"))
+    def take_vector(self, prefix_bytes: int) -> bytes:
+        return self.take(int.from_bytes(self.take(prefix_bytes), "big"))
 
     @property
-    def is_empty(self) -> bool:
-        return self.start == self.end
+    def is_at_end(self) -> bool:
+        return self._position == len(self._data)
 
 
 def _parse(body: bytes) -> ClientHello:
-    rest = _Vector(body, 0, len(body))
-    legacy, rest = rest.take(2)
-    _, rest = rest.take(32)  # random
-    session_id, rest = rest.take_vector(1)
-    ciphers, rest = rest.take_vector(2)
-    compressions, rest = rest.take_vector(1)
+    cursor = _Cursor(body)
+    legacy = int.from_bytes(cursor.take(2), "big")
+    cursor.take(32)  # random
+    session_id = cursor.take_vector(1)
+    ciphers = cursor.take_vector(2)
+    compressions = cursor.take_vector(1)
     if len(session_id) > 32 or not ciphers or not compressions:
         raise MalformedHello("a ClientHello with a wrong length inside")
-    extensions: dict[int, bytes] = {}
-    if not rest.is_empty:  # RFC 5246 7.4.1.2: may be left out as a whole
-        block, rest = rest.take_vector(2)
-        extensions = _parse_extensions(block)
-    if not rest.is_empty:
+    # RFC 5246 7.4.1.2: the block of extensions may be left out as a whole.
+    extensions = {} if cursor.is_at_end else _parse_extensions(cursor.take_vector(2))
+    if not cursor.is_at_end:
         raise MalformedHello("a ClientHello with bytes after its end")
     return ClientHello(
-        versions=_versions(extensions.get(_SUPPORTED_VERSIONS), int.from_bytes(legacy, "big")),
+        versions=_versions(extensions.get(_SUPPORTED_VERSIONS), legacy),
         ciphers=_numbers(ciphers),
         groups=_number_list(extensions.get(_SUPPORTED_GROUPS)),
         signature_algorithms=_number_list(extensions.get(_SIGNATURE_ALGORITHMS)),
         server_name=_server_name(extensions.get(_SERVER_NAME)),
         alpn=_alpn(extensions.get(_ALPN)),
-        extensions=tuple(kind for kind in extensions if not _is_grease(kind)),
+        extensions=tuple(kind for kind in extensions if kind not in _GREASE),
     )
 
 
 def _parse_extensions(block: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
-    rest = _Vector(block, 0, len(block))
-    while not rest.is_empty:
-        kind, rest = rest.take(2)
-        content, rest = rest.take_vector(2)
-        number = int.from_bytes(kind, "big")
-        if number in found:  # RFC 8446 4.2
+    position, end = 0, len(block)
+    while position < end:
+        if position + 4 > end:
+            raise MalformedHello("a ClientHello with a wrong length inside")
+        kind, length = struct.unpack_from(">HH", block, position)
+        position += 4 + length
+        if position > end:
+            raise MalformedHello("a ClientHello with a wrong length inside")
+        if kind in found:  # RFC 8446 4.2
             raise MalformedHello("a ClientHello with an extension twice")
-        found[number] = content
+        found[kind] = block[position - length : position]
     return found
-
-
-def _is_grease(number: int) -> bool:
-    return number & 0x0F0F == 0x0A0A and number >> 8 == number & 0xFF  # RFC 8701 2
 
 
 def _numbers(data: bytes) -> tuple[int, ...]:
     """Read two-byte numbers, GREASE left out."""
     if len(data) % 2:
         raise MalformedHello("a ClientHello with half a number")
-    pairs = zip(data[::2], data[1::2], strict=True)
-    return tuple(n for high, low in pairs if not _is_grease(n := high << 8 | low))
+    numbers: tuple[int, ...] = struct.unpack(f">{len(data) // 2}H", data)
+    return numbers if _GREASE.isdisjoint(numbers) else tuple(n for n in numbers if n not in _GREASE)
 
 
 def _vector_of(content: bytes, prefix_bytes: int) -> bytes:
     """Unwrap an extension that is one vector and nothing else."""
-    inner, rest = _Vector(content, 0, len(content)).take_vector(prefix_bytes)
-    if not rest.is_empty:
+    cursor = _Cursor(content)
+    inner = cursor.take_vector(prefix_bytes)
+    if not cursor.is_at_end:
         raise MalformedHello("a ClientHello extension with bytes after its end")
     return inner
 
@@ -273,8 +275,8 @@ def _number_list(content: bytes | None) -> tuple[int, ...]:
 
 def _versions(content: bytes | None, legacy: int) -> tuple[str, ...]:
     if content is None:
-        # RFC 8446 D.1: without the extension the legacy field says the highest version. A higher
-        # one than TLS 1.2 is negotiated down to it.
+        # RFC 8446 D.1: without the extension the old field says the highest version; what is
+        # higher than TLS 1.2 there means TLS 1.2.
         return (_VERSIONS.get(min(legacy, 0x0303), "SSLv3"),)
     offered = sorted(_numbers(_vector_of(content, 1)), reverse=True)
     return tuple(_VERSIONS[each] for each in offered if each in _VERSIONS)
@@ -284,11 +286,9 @@ def _server_name(content: bytes | None) -> str:
     """The first host name of the list; RFC 6066 3 allows one per type."""
     if content is None:
         return ""
-    names = _vector_of(content, 2)
-    rest = _Vector(names, 0, len(names))
-    while not rest.is_empty:
-        kind, rest = rest.take(1)
-        name, rest = rest.take_vector(2)
+    cursor = _Cursor(_vector_of(content, 2))
+    while not cursor.is_at_end:
+        kind, name = cursor.take(1), cursor.take_vector(2)
         if kind == b"\0":
             return name.decode("ascii", "replace").lower()
     return ""
@@ -297,11 +297,9 @@ def _server_name(content: bytes | None) -> str:
 def _alpn(content: bytes | None) -> tuple[bytes, ...]:
     if content is None:
         return ()
-    names = _vector_of(content, 2)
-    rest, found = _Vector(names, 0, len(names)), []
-    while not rest.is_empty:
-        name, rest = rest.take_vector(1)
-        found.append(name)
+    cursor, found = _Cursor(_vector_of(content, 2)), []
+    while not cursor.is_at_end:
+        found.append(cursor.take_vector(1))
     return tuple(found)
 
 
@@ -311,12 +309,9 @@ def _ja4_hash(text: str) -> str:
 
 def _ja4_alpn(protocols: tuple[bytes, ...]) -> str:
     """First and last character of the first ALPN value, in hex if one is not alphanumeric."""
-    real = [
-        each for each in protocols if not (len(each) == 2 and _is_grease(each[0] << 8 | each[1]))
-    ]
-    if not real or not real[0]:
+    first = next((each for each in protocols if int.from_bytes(each, "big") not in _GREASE), b"")
+    if not first:
         return "00"
-    first = real[0]
     ends = first[:1] + first[-1:]
     if ends.isalnum():
         return ends.decode("ascii")

@@ -1,0 +1,66 @@
+"""One deadline that is moved often and passes hardly ever: a single event-loop timer, set anew lazily.
+
+Knows nothing of what is waited for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+    from datetime import timedelta
+
+__all__ = ["Deadline"]
+
+
+class Deadline:
+    """Calls `on_passed` when the time that was last set has come.
+
+    A later deadline only moves the mark; the timer, when it fires too early, is set anew. So
+    setting one per command costs no timer per command.
+    """
+
+    __slots__ = ("_at", "_loop", "_on_passed", "_timer", "_timer_at", "has_passed")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_passed: Callable[[], None]) -> None:
+        self.has_passed = False
+        self._loop = loop
+        self._on_passed = on_passed
+        self._at: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+
+    def set(self, after: timedelta | None) -> None:
+        """Start anew: `after` from now; None for never."""
+        self.has_passed = False
+        if after is None:
+            self._at = None
+            return
+        self._at = self._loop.time() + after.total_seconds()
+        if self._timer is None or self._timer_at > self._at:
+            self._start_timer(self._at)
+
+    def stop(self) -> None:
+        """Forget the deadline and its timer, for good."""
+        self._at = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _start_timer(self, at: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(at, self._look)
+        self._timer_at = at
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._at is None:
+            return
+        if self._loop.time() < self._at:
+            self._start_timer(self._at)
+        else:
+            self.has_passed = True
+            self._on_passed()

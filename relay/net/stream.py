@@ -1,0 +1,492 @@
+"""One TCP connection as a stream: plain at first, TLS after an upgrade, with deadlines and flow control.
+
+Implements `ports.Stream`. Knows nothing of SMTP, nor of whom the certificates belong to. RFC 8446 6.1
+(close_notify and truncation), RFC 3207.
+
+Theory of operation. The transport's callbacks only store what comes (`_inbox`, as it stood on the wire)
+and wake whoever waits; the coroutines do the work, in order, in one place. Decryption happens in `receive`,
+so a session that is busy takes nothing in: beyond `_INBOX_LIMIT` reading stops, and TCP tells the peer.
+
+What is to be sent and cannot be sent yet stays in `_outbox` as it was given, not copied and not
+encrypted, until the transport takes more. So a slow reader costs a reference to the message, not another copy.
+
+Nothing that was received in clear is ever handed out after an upgrade: whatever stands in the inbox when
+TLS starts goes to the TLS parser, which wants a handshake there (CVE-2011-0411).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, cast
+
+from OpenSSL import SSL
+
+from relay.errors import ConnectionLost, DeadlinePassed, HandshakeFailed, StreamError
+from relay.model import Endpoint
+from relay.net.deadline import Deadline
+from relay.net.openssl import describe_error
+from relay.net.tls import describe_failure, facts_of
+from relay.tls.clienthello import HelloReader, MalformedHello
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from relay import ports
+    from relay.model import TlsFacts
+    from relay.net.tls import ClientTls, ServerTls
+    from relay.tls.clienthello import ClientHello
+    from relay.tls.profile import Profile
+
+__all__ = ["TcpStream"]
+
+_INBOX_LIMIT: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024
+"""What is encrypted and written at a time: four full TLS records."""
+_SLICE_BYTES: Final = 32 * 1024
+"""What OpenSSL is fed at a time: its memory BIOs keep the size of the largest bite for good."""
+_RECORD_BYTES: Final = 16 * 1024
+_SEALED_BYTES: Final = 80 * 1024
+"""More than one piece has after encryption."""
+_CLOSE_TIME: Final = timedelta(seconds=2)
+_UNEXPECTED_MESSAGE: Final = bytes((21, 3, 1, 0, 2, 2, 10))  # a fatal alert, RFC 8446 6
+
+
+class TcpStream(asyncio.Protocol):
+    """A connection, made by `listener.serve` or `TcpDialer`.
+
+    Args:
+        on_connection: called once, with this stream, when the connection stands.
+    """
+
+    __slots__ = (
+        "_closing",
+        "_connection",
+        "_deadline",
+        "_eof",
+        "_has_leftover",
+        "_inbox",
+        "_inbox_bytes",
+        "_loop",
+        "_lost",
+        "_notified",
+        "_on_connection",
+        "_outbox",
+        "_problem",
+        "_reader",
+        "_reading_paused",
+        "_ticket_taker",
+        "_transport",
+        "_unread",
+        "_writer",
+        "_writing_paused",
+        "local",
+        "peer",
+        "tls",
+    )
+
+    def __init__(self, on_connection: Callable[[TcpStream], None] | None = None) -> None:
+        self.peer = Endpoint("", 0)
+        self.local = Endpoint("", 0)
+        self.tls: TlsFacts | None = None
+        self._on_connection = on_connection
+        self._loop: asyncio.AbstractEventLoop
+        self._transport: asyncio.Transport
+        self._deadline: Deadline
+        self._connection: SSL.Connection | None = None
+        self._ticket_taker: Callable[[], None] | None = None
+
+        self._inbox: list[bytes | memoryview] = []  # as it came, encrypted under TLS
+        self._inbox_bytes = 0
+        self._has_leftover = False  # OpenSSL may still hold bytes from the handshake's last flight
+        self._unread = b""  # ready to be handed out
+        self._reading_paused = False
+        self._outbox: list[bytes | memoryview] = []  # in clear
+        self._writing_paused = False
+
+        self._eof = False  # the peer's FIN has come
+        self._notified = False  # the peer's close_notify has come
+        self._problem = ""  # why nothing more can be sent or received
+        self._lost = False  # the transport is gone
+        self._closing = False
+
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    # --- what the transport calls ---------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take note of both ends and tell the owner."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._loop = asyncio.get_running_loop()
+        self._deadline = Deadline(self._loop, self._wake_all)
+        self.peer = _endpoint(transport.get_extra_info("peername"))
+        self.local = _endpoint(transport.get_extra_info("sockname"))
+        if self._on_connection is not None:
+            self._on_connection(self)
+            self._on_connection = None
+
+    def data_received(self, data: bytes) -> None:
+        """Store what has come; while closing, forget it."""
+        if self._closing:
+            return
+        self._inbox.append(data)
+        self._inbox_bytes += len(data)
+        if self._inbox_bytes > _INBOX_LIMIT and not self._reading_paused:
+            self._reading_paused = True
+            self._transport.pause_reading()
+        _wake(self._reader)
+
+    def eof_received(self) -> bool:
+        """Note the peer's FIN; stay open for our last words."""
+        self._eof = True
+        _wake(self._reader)
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wake whoever waits; nothing will come or go any more."""
+        self._lost = True
+        self._problem = self._problem or (f"connection lost: {exc}" if exc else "connection closed")
+        self._outbox.clear()
+        self._deadline.stop()
+        self._wake_all()
+
+    def pause_writing(self) -> None:
+        """Keep what is sent from now on back."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Send what was kept back, as far as it goes."""
+        self._writing_paused = False
+        self._send_outbox()
+        if not self._writing_paused:
+            _wake(self._writer)
+
+    # --- receiving ------------------------------------------------------------------------
+
+    async def receive(self) -> bytes:
+        """Return the next bytes, b"" at an orderly end of stream; see `ports.Stream`."""
+        while True:
+            if self._deadline.has_passed:
+                raise DeadlinePassed("the peer was too slow")
+            if self._unread or self._inbox or self._has_leftover:
+                data = self._take()
+                if data:
+                    return data
+            if self._notified:
+                return b""
+            if self._problem:
+                raise ConnectionLost(self._problem)
+            if self._eof:
+                if self._connection is None:
+                    return b""
+                raise ConnectionLost("TLS cut off without close_notify")  # RFC 8446 6.1
+            await self._readable()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether `receive` would return bytes at once; see `ports.Stream`."""
+        if self.tls is None:
+            return bool(self._inbox)
+        self._look()
+        return bool(self._unread)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether the stream is closed, closing, or at its end."""
+        if self.tls is not None:
+            self._look()  # a close_notify may be all that has come
+        return bool(self._closing or self._eof or self._notified or self._problem)
+
+    def _look(self) -> None:
+        """Decrypt what has come without handing it out; never before TLS: that must stay apart."""
+        if self._inbox or self._has_leftover:
+            self._unread = self._take()
+
+    def push_back(self, data: bytes) -> None:
+        """Put bytes back that were received in clear, to be read again."""
+        if data:
+            self._inbox.insert(0, data)
+            self._inbox_bytes += len(data)
+
+    def _take(self) -> bytes:
+        """All that is there, in clear."""
+        if self._connection is not None:
+            data = self._decrypt(self._connection)
+        elif len(self._inbox) == 1:
+            data = cast("bytes", self._inbox.pop())
+        else:
+            data = b"".join(self._inbox)
+            self._inbox.clear()
+        if not self._inbox:
+            self._inbox_bytes = 0
+            self._resume_reading()
+        if self._unread:
+            data, self._unread = self._unread + data, b""
+        return data
+
+    def _decrypt(self, connection: SSL.Connection) -> bytes:
+        plain: list[bytes] = []
+        more = self._has_leftover or self._feed(connection)
+        self._has_leftover = False
+        try:
+            while more:
+                try:
+                    while True:
+                        plain.append(connection.recv(_RECORD_BYTES))
+                except SSL.WantReadError:
+                    more = self._feed(connection)
+        except SSL.ZeroReturnError:
+            self._notified = True
+            self._inbox.clear()
+        except SSL.Error as error:
+            self._problem = self._problem or f"TLS failed: {describe_error(error)}"
+            self._inbox.clear()
+        if not plain:
+            self._ship(connection)  # an alert, or our part of a key update
+            return b""
+        if self._ticket_taker is not None:
+            self._ticket_taker()
+            self._ticket_taker = None
+        return plain[0] if len(plain) == 1 else b"".join(plain)
+
+    def _feed(self, connection: SSL.Connection) -> bool:
+        """Give OpenSSL the next slice of what has come; False if there is none."""
+        if not self._inbox:
+            return False
+        data = self._inbox.pop(0)
+        if len(data) > _SLICE_BYTES:
+            view = memoryview(data)
+            self._inbox.insert(0, view[_SLICE_BYTES:])
+            data = view[:_SLICE_BYTES]
+        connection.bio_write(data)
+        return True
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if not (self._lost or self._eof):
+                self._transport.resume_reading()
+
+    async def _readable(self) -> None:
+        """Wait until something has come, or until nothing can come any more."""
+        self._reader = self._loop.create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+        if self._deadline.has_passed:
+            raise DeadlinePassed("the peer was too slow")
+
+    # --- sending --------------------------------------------------------------------------
+
+    def send(self, *chunks: bytes) -> None:
+        """Queue bytes and write what the socket takes; see `ports.Stream`."""
+        if self._problem or self._closing:
+            return
+        if self._outbox or self._writing_paused or sum(map(len, chunks)) > _PIECE_BYTES:
+            self._outbox.extend(chunks)
+            self._send_outbox()
+        else:
+            self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    async def drain(self) -> None:
+        """Wait until the send buffer is low again; see `ports.Stream`."""
+        while True:
+            if self._problem:
+                raise ConnectionLost(self._problem)
+            if self._deadline.has_passed:
+                raise DeadlinePassed("the peer was too slow")
+            if not (self._writing_paused or self._outbox):
+                return
+            self._writer = self._loop.create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+
+    def _send_outbox(self) -> None:
+        while self._outbox and not (self._writing_paused or self._problem):
+            self._write(_next_piece(self._outbox))
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if not data:
+            return
+        if self._connection is None:
+            self._transport.write(data)
+            return
+        try:
+            self._connection.send(data)
+        except SSL.Error as error:
+            self._problem = self._problem or f"TLS failed: {describe_error(error)}"
+        self._ship(self._connection)
+
+    def _ship(self, connection: SSL.Connection) -> None:
+        """Hand what OpenSSL has for the peer to the transport."""
+        with suppress(SSL.WantReadError):
+            while not self._lost:
+                sealed = connection.bio_read(_SEALED_BYTES)
+                self._transport.write(sealed)
+                if len(sealed) < _SEALED_BYTES:
+                    return
+
+    # --- TLS ------------------------------------------------------------------------------
+
+    async def start_tls_server(self, tls: ports.ServerTls) -> TlsFacts:
+        """Do the server's side of a TLS handshake; see `ports.Stream`."""
+        ours = cast("ServerTls", tls)
+        hello, received = await self._receive_hello()
+        connection = ours.accept(hello)
+        connection.bio_write(received)
+        await self._shake_hands(connection, ours.profile, hello)
+        self.tls = facts_of(connection, hello.server_name, hello)
+        return self.tls
+
+    async def start_tls_client(self, tls: ports.ClientTls, server_name: str) -> TlsFacts:
+        """Do the client's side of a TLS handshake; see `ports.Stream`."""
+        ours, peer = cast("ClientTls", tls), self.peer
+        connection = ours.connect(server_name, peer)
+        await self._shake_hands(connection, ours.profile)
+        self._ticket_taker = lambda: ours.remember(server_name, peer, connection)
+        self.tls = facts_of(connection, server_name)
+        return self.tls
+
+    async def _receive_hello(self) -> tuple[ClientHello, bytes]:
+        """Read the client's offer, before there is any OpenSSL object for it."""
+        reader = HelloReader()
+        try:
+            while (data := await self.receive()) != b"":
+                if (hello := reader.feed(data)) is not None:
+                    return hello, bytes(reader.data)
+        except MalformedHello as error:
+            self._transport.write(_UNEXPECTED_MESSAGE)
+            raise self._sealed(f"not a TLS ClientHello: {error}") from error
+        except ConnectionLost as error:
+            raise self._sealed(str(error)) from error
+        except DeadlinePassed:
+            self._sealed("too slow")
+            raise
+        raise self._sealed("peer closed during the handshake")
+
+    async def _shake_hands(
+        self, connection: SSL.Connection, profile: Profile, hello: ClientHello | None = None
+    ) -> None:
+        self._connection = connection
+        try:
+            await self._exchange(connection)
+        except SSL.Error as error:
+            raise self._sealed(describe_failure(error, profile, hello), hello) from error
+        except ConnectionLost as error:
+            raise self._sealed(str(error), hello) from error
+        except DeadlinePassed:
+            self._sealed("too slow")
+            raise
+
+    async def _exchange(self, connection: SSL.Connection) -> None:
+        """Pass handshake messages to and fro until both sides are done; an alert is sent, too."""
+        while True:
+            try:
+                connection.do_handshake()
+            except SSL.WantReadError:
+                pass
+            else:
+                self._has_leftover = True
+                return
+            finally:
+                self._ship(connection)
+            while not self._feed(connection):
+                if self._eof or self._problem:
+                    raise ConnectionLost(self._problem or "peer closed during the handshake")
+                await self._readable()
+
+    def _sealed(self, reason: str, hello: ClientHello | None = None) -> HandshakeFailed:
+        """After a failed handshake nothing more may be said or heard in clear."""
+        self._problem = self._problem or f"no TLS: {reason}"
+        self._inbox.clear()
+        return HandshakeFailed(reason, hello)
+
+    # --- deadlines ------------------------------------------------------------------------
+
+    def set_deadline(self, after: timedelta | None) -> None:
+        """From now, waiting fails once `after` has passed; None lifts it; see `ports.Stream`."""
+        self._deadline.set(after)
+
+    def _wake_all(self) -> None:
+        _wake(self._reader)
+        _wake(self._writer)
+
+    # --- the end --------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Flush, send close_notify under TLS, close; bounded in time; see `ports.Stream`.
+
+        After our FIN we read on for a moment and throw away what comes: closing on unread bytes would
+        make the kernel send a reset, which can destroy our last reply on its way (RFC 1122 4.2.2.13).
+        """
+        if self._lost or self._closing:
+            return
+        self._closing = True
+        self.set_deadline(_CLOSE_TIME)
+        try:
+            await self._part()
+        except StreamError:
+            self.abort()
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+
+    async def _part(self) -> None:
+        self._inbox.clear()
+        self._resume_reading()
+        if not self._problem:
+            await self.drain()
+            self._say_goodbye()
+        if not self._eof:
+            self._transport.write_eof()
+        while not (self._eof or self._lost):
+            await self._readable()
+        self._transport.close()
+        while not self._lost:
+            await self._readable()
+
+    def _say_goodbye(self) -> None:
+        if self._connection is not None:
+            with suppress(SSL.Error):
+                self._connection.shutdown()
+            self._ship(self._connection)
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._closing = True
+        self._problem = self._problem or "connection aborted"
+        if self._connection is not None:
+            # Else OpenSSL would take the session for a broken one and never resume it.
+            self._connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        if not self._lost:
+            self._transport.abort()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+
+
+def _next_piece(outbox: list[bytes | memoryview]) -> bytes | memoryview:
+    """Take at most a piece from the queue: the front of a large chunk, or small ones joined."""
+    first = outbox.pop(0)
+    if len(first) > _PIECE_BYTES:
+        view = memoryview(first)
+        outbox.insert(0, view[_PIECE_BYTES:])
+        return view[:_PIECE_BYTES]
+    small, size = [first], len(first)
+    while outbox and size + len(outbox[0]) <= _PIECE_BYTES:
+        size += len(outbox[0])
+        small.append(outbox.pop(0))
+    return first if len(small) == 1 else b"".join(small)
+
+
+def _endpoint(address: object) -> Endpoint:
+    if isinstance(address, tuple):
+        return Endpoint(str(address[0]), int(address[1]))
+    return Endpoint(str(address or ""), 0)
