@@ -38,7 +38,7 @@ _S = TypeVar("_S")
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=x509.ExtensionType)
 
-_PARSE_FAULTS = (
+PARSE_FAULTS = (
     ValueError,
     TypeError,
     OverflowError,
@@ -113,7 +113,7 @@ class Certificate:
     @property
     def common_name(self) -> str:
         """The last CN of the subject, for people only: no decision hangs on it. "" if none."""
-        return self._once("common_name", _common_name)
+        return self._once("common_name", lambda parsed: read_common_name(parsed.subject))
 
     @property
     def serial(self) -> str:
@@ -146,7 +146,7 @@ class Certificate:
 
         Other kinds (directory names, user principal names) are left out.
         """
-        return self._once("names", _names)
+        return self._once("names", read_names)
 
     @property
     def extensions(self) -> Extensions:
@@ -179,12 +179,14 @@ def _extension(extensions: Extensions, kind: type[_E]) -> _E | None:
         return None
 
 
-def _common_name(parsed: x509.Certificate) -> str:
-    found = parsed.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+def read_common_name(name: x509.Name) -> str:
+    """The last CN of a name, "" if none."""
+    found = name.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return str(found[-1].value) if found else ""
 
 
-def _names(parsed: x509.Certificate) -> tuple[str, ...]:
+def read_names(parsed: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
+    """The subject alternative names, canonical. Raises one of PARSE_FAULTS."""
     found = _extension(parsed.extensions, x509.SubjectAlternativeName)
     names = (_canonical_name(each) for each in found or ())
     return tuple(name for name in names if name)
@@ -205,7 +207,7 @@ def _canonical_name(name: x509.GeneralName) -> str:
 def _readable(read: Callable[[_S], _T], source: _S) -> _T:
     try:
         return read(source)
-    except _PARSE_FAULTS as error:
+    except PARSE_FAULTS as error:
         raise MalformedCertificate(f"the certificate cannot be read: {error}") from error
 
 

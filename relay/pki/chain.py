@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
     from cryptography.x509.verification import Policy
 
 __all__ = [
@@ -175,7 +176,7 @@ def _fault_of(link: Certificate, now: datetime, *, is_leaf: bool) -> ChainVerdic
         return ChainVerdict((), TrustStatus.NOT_YET_VALID, reason)
     if has_weak_signature(link):
         return ChainVerdict((), TrustStatus.WEAK_KEY, f"{who} is signed with a broken digest")
-    if is_weak_key(link):
+    if is_weak_key(link.public_key):
         return ChainVerdict((), TrustStatus.WEAK_KEY, f"{who} has a weak key")
     return None
 
@@ -209,9 +210,8 @@ def has_weak_signature(certificate: Certificate) -> bool:
     return isinstance(certificate.signature_hash, hashes.MD5 | hashes.SHA1)
 
 
-def is_weak_key(certificate: Certificate) -> bool:
-    """Whether its key is below 112 bits of strength: RSA under 2048, EC under 256, any DSA."""
-    key = certificate.public_key
+def is_weak_key(key: CertificatePublicKeyTypes) -> bool:
+    """Whether a key is below 112 bits of strength: RSA under 2048, EC under 256, any DSA."""
     if isinstance(key, rsa.RSAPublicKey):
         return key.key_size < 2048
     if isinstance(key, ec.EllipticCurvePublicKey):

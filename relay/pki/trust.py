@@ -153,7 +153,7 @@ def _refusal_of_identity(identity: Identity, now: datetime) -> _Judgement | None
 
 
 def _refusal_of_leaf(leaf: Certificate, *, by_pin: bool) -> _Judgement | None:
-    if is_weak_key(leaf):
+    if is_weak_key(leaf.public_key):
         return _Judgement(TrustStatus.WEAK_KEY, "its key is weak: RSA needs 2048 bits, EC 256")
     usage = leaf.extension(x509.KeyUsage)
     # RFC 8446 4.4.2.4: TLS clients prove possession by signing
