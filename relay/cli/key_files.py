@@ -1,0 +1,109 @@
+"""Private keys and other new files on disk: made with mode 0600, never written over.
+
+Knows nothing of certificates or of the CA.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from relay.errors import ConfigurationError
+from relay.pki.issuing import PrivateKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "CaKeyType",
+    "KeyType",
+    "encode_private_key",
+    "load_private_key",
+    "make_ca_key",
+    "make_private_key",
+    "write_new",
+]
+
+CaKeyType = Literal["ec", "p384", "rsa"]
+"""Kinds of keys for a CA: what every TLS library verifies in chains."""
+
+KeyType = Literal["ec", "p384", "rsa", "ed25519"]
+"""Kinds of keys for leaves."""
+
+
+def make_ca_key(kind: CaKeyType) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
+    """Draw a key for a CA: P-256, P-384 or RSA with 3072 bits."""
+    if kind == "rsa":
+        return rsa.generate_private_key(65537, 3072)
+    return ec.generate_private_key(ec.SECP384R1() if kind == "p384" else ec.SECP256R1())
+
+
+def make_private_key(kind: KeyType) -> PrivateKey:
+    """Draw a key for a leaf."""
+    return ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else make_ca_key(kind)
+
+
+def encode_private_key(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """Return a key as PEM (PKCS#8), encrypted if there is a passphrase."""
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def load_private_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
+    """Read a key.
+
+    Raises:
+        ConfigurationError: the file is no key, of another kind, or does not open with `passphrase`.
+        OSError: it cannot be read.
+    """
+    pem = path.read_bytes()
+    if passphrase and b"ENCRYPTED" not in pem:
+        passphrase = None  # a passphrase in the environment harms no key that needs none
+    try:
+        key = load_pem_private_key(pem, passphrase)
+    except TypeError:
+        raise ConfigurationError(
+            "the key is encrypted",
+            remedy="give --passphrase-file, or set GATEPOST_CA_PASSPHRASE",
+            path=path,
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError(
+            "no private key can be read from it",
+            remedy="check the file, and the passphrase if it is encrypted",
+            path=path,
+        ) from None
+    if not isinstance(key, PrivateKey):
+        remedy = "use an EC, RSA or Ed25519 key"
+        raise ConfigurationError("a kind of key that is not used here", remedy=remedy, path=path)
+    return key
+
+
+def write_new(path: Path, content: bytes, *, is_secret: bool = False) -> None:
+    """Write a file that must not be there yet; a secret one is readable by its owner only.
+
+    Raises:
+        ConfigurationError: it is there already.
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mode = 0o600 if is_secret else 0o644
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        remedy = "choose another name or folder, or move it away"
+        raise ConfigurationError("the file exists already", remedy=remedy, path=path) from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
