@@ -1,0 +1,195 @@
+"""What the settings name, read and checked: certificates, keys, CAs, pins, the allowlist.
+
+It makes no OpenSSL object of them, and decides nothing about trust. Every mistake is reported at
+the line of the setting that names the file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from relay.certificate_files import (
+    check_validity,
+    pair_up,
+    read_anchors,
+    read_certificates,
+    read_key,
+    read_system_store,
+)
+from relay.config import read_file
+from relay.errors import ConfigurationError
+from relay.pki.allowlist import Allowlist, parse_allowlist
+from relay.pki.pins import format_pin, parse_pin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from relay.config import Configuration
+    from relay.net.tls import KeyPair
+    from relay.pki.certificate import Certificate
+    from relay.settings import CertificateFiles, Listener, Route, Settings
+    from relay.toml_lines import KeyPath
+
+__all__ = ["ListenerMaterial", "Material", "RouteMaterial", "load_material", "read_allowlist"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerMaterial:
+    """A listener's own certificates, and the CAs whose clients it knows by name."""
+
+    key_pairs: tuple[KeyPair, ...]
+    anchors: tuple[Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteMaterial:
+    """A route's client certificate, the CAs it trusts, and its pins in canonical spelling."""
+
+    key_pair: KeyPair | None
+    anchors: tuple[Certificate, ...]
+    pins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a relay is built from; none of it is read from a file again."""
+
+    settings: Settings
+    allowlist: Allowlist
+    listeners: Mapping[str, ListenerMaterial]
+    routes: Mapping[str, RouteMaterial]
+
+
+def load_material(configuration: Configuration, now: datetime | None = None) -> Material:
+    """Read and check every file that the settings name.
+
+    Args:
+        configuration: what `config.load` gave.
+        now: the time to check validity at; by default the present.
+
+    Raises:
+        ConfigurationError: the first mistake found; its `others` are the rest.
+    """
+    loader = _Loader(configuration, now or datetime.now(UTC))
+    settings = configuration.settings
+    listeners = {
+        listener.name: loader.load_listener(("listener", position), listener)
+        for position, listener in enumerate(settings.listener)
+    }
+    routes = {
+        domain: loader.load_route(("route", domain), route)
+        for domain, route in settings.route.items()
+    }
+    allowlist = loader.load_allowlist()
+    loader.raise_mistakes()
+    return Material(settings, allowlist, listeners, routes)
+
+
+def read_allowlist(path: Path) -> tuple[str, Allowlist]:
+    """Read an allowlist; return its text too, for the workers.
+
+    Raises:
+        ConfigurationError: it cannot be read, or has mistakes.
+    """
+    try:
+        text = read_file(path).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            f"not UTF-8 text (byte {error.start})", remedy="save it as UTF-8", path=path
+        ) from None
+    return text, parse_allowlist(text, path)
+
+
+class _Loader:
+    """Reads what the settings name, and keeps the mistakes until all has been read."""
+
+    def __init__(self, configuration: Configuration, now: datetime) -> None:
+        self._configuration = configuration
+        self._now = now
+        self._mistakes: list[ConfigurationError] = []
+        self._system_store: tuple[Certificate, ...] | None = None
+
+    def load_listener(self, key: KeyPath, listener: Listener) -> ListenerMaterial:
+        pairs = (
+            self._load_pair((*key, "certificate", position), files, is_server=True)
+            for position, files in enumerate(listener.certificate)
+        )
+        return ListenerMaterial(
+            tuple(pair for pair in pairs if pair is not None),
+            self._load_anchors((*key, "client_ca"), listener.client_ca),
+        )
+
+    def load_route(self, key: KeyPath, route: Route) -> RouteMaterial:
+        anchors: tuple[Certificate, ...] = ()
+        if route.tls == "verify":
+            anchors = self._load_anchors((*key, "ca"), route.ca)
+            if not route.ca:
+                anchors = self._load_system_store(key)
+        files, pair = route.client_certificate, None
+        if files is not None:
+            pair = self._load_pair((*key, "client_certificate"), files, is_server=False)
+        # `consistency.py` has checked that they are pins.
+        return RouteMaterial(pair, anchors, tuple(format_pin(parse_pin(pin)) for pin in route.pins))
+
+    def load_allowlist(self) -> Allowlist:
+        path = self._configuration.settings.allowlist
+        return self._attempt(("allowlist",), _read_present_allowlist, path) or Allowlist()
+
+    def raise_mistakes(self) -> None:
+        """Raise the first mistake with all others, if there was any."""
+        if self._mistakes:
+            first, *others = self._mistakes
+            first.others = (*first.others, *others)
+            raise first
+
+    def _load_pair(
+        self, key: KeyPath, files: CertificateFiles, *, is_server: bool
+    ) -> KeyPair | None:
+        """Read a certificate and its key; None where a mistake was noted."""
+        chain = self._attempt((*key, "chain"), read_certificates, files.chain)
+        private_key = self._attempt((*key, "key"), read_key, files.key)
+        if chain is not None and is_server:
+            # Clients look at dates; a next hop may have pinned a certificate that has expired.
+            self._attempt((*key, "chain"), check_validity, files.chain, chain[0], self._now)
+        if chain is None or private_key is None:
+            return None
+        return self._attempt((*key, "key"), pair_up, files.chain, chain, files.key, private_key)
+
+    def _load_anchors(self, key: KeyPath, paths: tuple[Path, ...]) -> tuple[Certificate, ...]:
+        found: dict[Certificate, None] = {}  # a set that keeps its order
+        for position, path in enumerate(paths):
+            found.update(dict.fromkeys(self._attempt((*key, position), read_anchors, path) or ()))
+        return tuple(found)
+
+    def _load_system_store(self, key: KeyPath) -> tuple[Certificate, ...]:
+        if self._system_store is None:
+            self._system_store = self._attempt(key, read_system_store) or ()
+        return self._system_store
+
+    def _attempt(
+        self, key: KeyPath, read: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T | None:
+        """Call; note a mistake at the place of a setting, unless it names one itself."""
+        try:
+            return read(*args, **kwargs)
+        except ConfigurationError as error:
+            if error.path is None:
+                error = self._configuration.mistake(error.problem, remedy=error.remedy, at=key)
+            if str(error) not in map(str, self._mistakes):
+                self._mistakes.append(error)
+            return None
+
+
+def _read_present_allowlist(path: Path) -> Allowlist:
+    if not path.exists():
+        raise ConfigurationError(
+            f"the allowlist {path} is not there",
+            remedy='make it with "gatepost pin add", or make an empty file',
+        )
+    return read_allowlist(path)[1]
