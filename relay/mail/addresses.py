@@ -1,0 +1,176 @@
+"""Address lists of header fields (RFC 5322 3.4 with the obsolete forms of 4.4, RFC 6532, RFC 6854).
+
+All or nothing: a list that can't be read in full gives None, for half an answer to "who wrote this?"
+is how senders are forged. Envelope addresses have a grammar of their own, in `smtp/grammar.py`.
+
+    address-list = address *("," [address])
+    address      = mailbox | phrase ":" [mailbox *("," [mailbox])] ";"
+    mailbox      = addr-spec | [phrase] "<" [route ":"] addr-spec ">"
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from relay.model import Address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["parse_address_list"]
+
+_TOKEN: Final = re.compile(
+    r"""[ \t]+
+    | (?P<quoted>"(?:[^"\\\r\n]|\\.)*")
+    | (?P<literal>\[[^][\\\r\n]*\])
+    | (?P<atom>[^][\x00-\x20\x7f()<>:;@\\,."\ud800-\udfff]+)
+    | (?P<special>[<>:;@,.])
+    | (?P<comment>\()
+    | (?P<broken>[\ud800-\udfff]+)
+    """,
+    re.VERBOSE,
+)
+_IN_COMMENT: Final = re.compile(r"[()]|\\.", re.DOTALL)
+
+_WORDS: Final = frozenset({"atom", "quoted"})
+_ATOMS: Final = frozenset({"atom"})
+
+Token = tuple[str, str]
+
+
+class _Unreadable(Exception):
+    """No address list; never leaves this module."""
+
+
+def parse_address_list(text: str) -> tuple[Address, ...] | None:
+    """Return the addresses in the value of From, To or their like; None if there is none to be had.
+
+    An address in a display name that is not quoted (`a@x <b@x>`, no standard knows it, many
+    senders write it) counts as one more address: who reads the message sees it.
+    """
+    try:
+        found = _addresses(_tokens(text))
+    except _Unreadable:
+        return None
+    return tuple(found) or None
+
+
+def _tokens(text: str) -> list[Token]:
+    """Cut into words and specials; comments and blanks fall out."""
+    tokens: list[Token] = []
+    position = 0
+    while position < len(text):
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _Unreadable
+        position = match.end()
+        kind = match.lastgroup
+        if kind == "comment":
+            position = _end_of_comment(text, position)
+        elif kind is not None:
+            tokens.append((kind, match[0]))
+    return tokens
+
+
+def _end_of_comment(text: str, position: int) -> int:
+    depth = 1
+    for match in _IN_COMMENT.finditer(text, position):
+        if match[0] == "(":
+            depth += 1  # RFC 5322 3.2.2: comments nest
+        elif match[0] == ")":
+            depth -= 1
+            if not depth:
+                return match.end()
+    raise _Unreadable
+
+
+def _addresses(tokens: list[Token]) -> list[Address]:
+    found: list[Address] = []
+    words: list[Token] = []
+    is_group = is_closed = False  # closed: after ">" or ";" only a separator may come
+    rest = iter(tokens)
+    for token in rest:
+        mark = token[1] if token[0] == "special" else ""
+        if mark in {",", ";"}:
+            if words:
+                found.append(_addr_spec(words))
+                words = []
+            if mark == ";":
+                if not is_group:
+                    raise _Unreadable
+                is_group = False
+            is_closed = mark == ";"
+        elif is_closed:
+            raise _Unreadable
+        elif mark == "<":
+            found += _named_in(words)
+            found.append(_angle_address(rest))
+            words = []
+            is_closed = True
+        elif mark == ":":
+            if is_group or not words or _named_in(words):
+                raise _Unreadable
+            is_group = True
+            words = []
+        elif mark == ">":
+            raise _Unreadable
+        else:
+            words.append(token)
+    if words:
+        found.append(_addr_spec(words))
+    if is_group:
+        raise _Unreadable
+    return found
+
+
+def _named_in(phrase: list[Token]) -> list[Address]:
+    """Return the address that a display name is, if it is one."""
+    if any(kind == "literal" for kind, _ in phrase):
+        raise _Unreadable
+    return [_addr_spec(phrase)] if ("special", "@") in phrase else []
+
+
+def _angle_address(rest: Iterator[Token]) -> Address:
+    words: list[Token] = []
+    for token in rest:
+        if token == ("special", ">"):
+            return _addr_spec(words)
+        if token == ("special", ":"):
+            _check_route(words)
+            words = []
+        else:
+            words.append(token)
+    raise _Unreadable
+
+
+def _check_route(words: list[Token]) -> None:
+    """Accept `@a,@b`, the route of RFC 5322 4.4, which means nothing any more."""
+    if not words or words[0] != ("special", "@"):
+        raise _Unreadable
+    if any(text in {"<", ";"} for kind, text in words if kind == "special"):
+        raise _Unreadable
+
+
+def _addr_spec(words: list[Token]) -> Address:
+    if words.count(("special", "@")) != 1:
+        raise _Unreadable
+    at = words.index(("special", "@"))
+    local, domain = words[:at], words[at + 1 :]
+    if len(domain) == 1 and domain[0][0] == "literal":
+        found = Address(_dotted(local, _WORDS), domain[0][1])
+    else:
+        found = Address(_dotted(local, _WORDS), _dotted(domain, _ATOMS))
+    if not str(found).isprintable():  # control characters, or bytes that were no UTF-8
+        raise _Unreadable
+    return found
+
+
+def _dotted(words: list[Token], kinds: frozenset[str]) -> str:
+    """Join `word *("." word)`, where a word is of one of these kinds."""
+    for index, (kind, text) in enumerate(words):
+        if (text != "." or kind != "special") if index % 2 else (kind not in kinds):
+            raise _Unreadable
+    if len(words) % 2 == 0:
+        raise _Unreadable
+    return "".join(text for _, text in words)

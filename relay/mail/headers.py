@@ -1,0 +1,141 @@
+"""The header of a message, over its bytes: where it ends, which fields it has, who wrote it.
+
+It knows the form of fields (RFC 5322 2.2, 3.6.8, with the obsolete blanks before the colon), not
+what to do about them, and never changes a byte. Names are compared as the most lenient reader
+behind us would: a field that might be taken for a From field is one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from relay.mail.addresses import parse_address_list
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from relay.model import Address
+
+__all__ = ["MAX_HEADER_BYTES", "Field", "HeaderBlock", "split"]
+
+MAX_HEADER_BYTES: Final = 256 * 1024
+"""A longer header is no mail: nobody needs it, and reading it would hold up everybody else."""
+
+_FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 3.6.8, 4.5.8
+_END = b"\r\n\r\n"
+
+
+class Field(NamedTuple):
+    """One header field: its name in lower case, and where it begins and ends, CRLF included."""
+
+    name: bytes
+    start: int
+    stop: int
+
+
+class HeaderBlock:
+    """The header of one message.
+
+    Attributes:
+        message: the whole message, as it came.
+        end: where the header ends: the offset of the empty line, or of the body if there is none.
+        fields: the fields in order. A line that is none, in the middle, has the name b"".
+        is_too_long: the header is longer than MAX_HEADER_BYTES, and `fields` can't be relied on.
+    """
+
+    __slots__ = ("end", "fields", "is_too_long", "message")
+
+    def __init__(
+        self, message: bytes, end: int, fields: list[Field], *, is_too_long: bool = False
+    ) -> None:
+        self.message = message
+        self.end = end
+        self.fields = fields
+        self.is_too_long = is_too_long
+
+    @property
+    def is_separated(self) -> bool:
+        """Whether fields may be put in front: else an empty line must come before the message."""
+        return bool(self.fields) or not self.message or self.message.startswith(b"\r\n")
+
+    @property
+    def authors(self) -> tuple[Address, ...] | None:
+        """The addresses in From; None without exactly one From field that can be read in full."""
+        found = self.named(b"from")
+        if len(found) != 1 or self.is_too_long:  # RFC 5322 3.6: exactly one
+            return None
+        return parse_address_list(self.value(found[0]))
+
+    @property
+    def received_count(self) -> int:
+        """How many hops the message has taken so far (RFC 5321 6.3)."""
+        return len(self.named(b"received"))
+
+    @property
+    def message_id(self) -> str:
+        """The Message-ID as it stands, "" if there is none."""
+        found = self.named(b"message-id")
+        if not found:
+            return ""
+        return self.value(found[0]).encode("utf-8", "replace").decode()[:998]
+
+    def named(self, name: bytes) -> list[Field]:
+        """Return the fields of this name (given in lower case), in order."""
+        return [field for field in self.fields if field.name == name]
+
+    def value(self, field: Field) -> str:
+        """Return a field's value, unfolded (RFC 5322 2.2.3); broken UTF-8 as surrogates."""
+        _, _, raw = self.message[field.start : field.stop].partition(b":")
+        return raw.replace(b"\r\n", b"").strip().decode("utf-8", "surrogateescape")
+
+    def without(self, names: Collection[bytes]) -> list[bytes]:
+        """Return the message in pieces that leave these fields out; as one and the same if none is there."""
+        pieces: list[bytes] = []
+        position = 0
+        for field in self.fields:
+            if field.name in names:
+                pieces.append(self.message[position : field.start])
+                position = field.stop
+        if not position:
+            return [self.message]
+        pieces.append(self.message[position:])
+        return [piece for piece in pieces if piece]
+
+
+def split(message: bytes) -> HeaderBlock:
+    """Find the header of a message with CRLF line ends.
+
+    A message whose first line is no header field has no header, only a body. A stray line further
+    down does not end the header: readers differ there, and one of them would take the forged field
+    behind it for real.
+    """
+    if not _FIELD_START.match(message):
+        return HeaderBlock(message, 0, [])
+    end = message.find(_END, 0, MAX_HEADER_BYTES)
+    if end >= 0:
+        end += 2
+    elif len(message) > MAX_HEADER_BYTES:
+        return HeaderBlock(message, 0, _fields(message[:MAX_HEADER_BYTES]), is_too_long=True)
+    else:
+        end = len(message)
+    return HeaderBlock(message, end, _fields(message[:end]))
+
+
+def _fields(header: bytes) -> list[Field]:
+    fields: list[Field] = []
+    start = position = 0
+    name = b""
+    for line in header.split(b"\r\n"):
+        # A continuation begins with a blank or a tab (RFC 5322 2.2.3).
+        if position and line and line[0] not in b" \t":
+            fields.append(Field(name, start, position))
+            start = position
+            name = b""
+        if start == position:
+            before, colon, _ = line.partition(b":")
+            if colon:
+                name = before.strip().lower()
+        position += len(line) + 2
+    fields.append(Field(name, start, len(header)))
+    return fields

@@ -1,0 +1,152 @@
+"""The fields we put in front of a message: Received, and who the certificate proves the sender to be.
+
+Fields of our own name that come in are taken out, so that what the next hop reads in them is ours.
+The body is never touched, and not copied unless something is taken out. Every value from elsewhere
+(HELO, a certificate's name) is made harmless first. RFC 5321 4.4, RFC 3848, RFC 6531 4.3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Protocol
+
+from relay.names import IDENTITY_HEADER, PRODUCT
+from relay.pki.certificate import MalformedCertificate
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from relay.mail.headers import HeaderBlock
+    from relay.model import Endpoint, Envelope, TlsFacts, TrustDecision
+
+__all__ = ["Arrival", "stamp"]
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS: Final = (
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+)  # fmt: skip
+_OURS: Final = frozenset({IDENTITY_HEADER.lower().encode()})
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._:\[\]-]")
+_NOT_IN_A_COMMENT: Final = re.compile(r"[^ !#-\'*-\[\]-~]")  # RFC 5322 3.2.2, and no quotes
+_FOLD: Final = "\r\n\t"
+
+
+class Arrival(Protocol):
+    """How a message came to us; `policy.facts.Facts` is one."""
+
+    @property
+    def peer(self) -> Endpoint:
+        """The client's address."""
+
+    @property
+    def tls(self) -> TlsFacts | None:
+        """The client's TLS."""
+
+    @property
+    def hello(self) -> str:
+        """The name the client gave in EHLO."""
+
+
+def stamp(
+    block: HeaderBlock,
+    *,
+    facts: Arrival,
+    decision: TrustDecision | None,
+    envelope: Envelope,
+    hostname: str,
+    reference: str,
+    now: datetime,
+) -> list[bytes]:
+    """Return the message with our fields in front, as pieces to send one after the other.
+
+    Args:
+        block: the message, its header found.
+        facts: how it came.
+        decision: who sent it; None where certificates are not asked for.
+        envelope: from whom and for whom.
+        hostname: our name.
+        reference: the transaction's id, which stands in the audit trail and in Received.
+        now: the time, UTC.
+    """
+    by = f"by {hostname} ({PRODUCT}) with {_protocol(facts, envelope)} id {reference}"
+    clauses = [*_from(facts, decision), by, *_for(envelope)]
+    added = f"{_FOLD.join(clauses)};{_FOLD}{_date(now)}\r\n"
+    if decision is not None and decision.is_trusted:
+        added += _identity_field(facts.tls, decision)
+    if not block.is_separated:
+        added += "\r\n"  # the message has no header: its first line must not look like one of ours
+    return [added.encode(), *block.without(_OURS)]
+
+
+def _from(facts: Arrival, decision: TrustDecision | None) -> list[str]:
+    opening = f"Received: from {_name(facts.hello)}{_literal(facts.peer)}"
+    if facts.tls is None:
+        return [opening]
+    return [opening, _tls(facts.tls), _client(facts.tls, decision)]
+
+
+def _protocol(facts: Arrival, envelope: Envelope) -> str:
+    word = "UTF8SMTP" if envelope.sender.smtputf8 else "ESMTP"  # RFC 6531 4.3
+    return word if facts.tls is None else word + "S"  # RFC 3848: STARTTLS or implicit
+
+
+def _identity_field(tls: TlsFacts | None, decision: TrustDecision) -> str:
+    assert decision.identity is not None  # trusted: it was matched to one
+    name = _comment_text(decision.identity.name)
+    field = f"{IDENTITY_HEADER}: {name}; status={decision.status.value}"
+    if tls is not None and tls.certificates:
+        field += f";{_FOLD}spki=sha256:{tls.certificates[0].spki_sha256}"
+    return f"{field}\r\n"
+
+
+def _tls(tls: TlsFacts) -> str:
+    """Write as Postfix does, so that its readers' log parsers understand."""
+    bits = tls.cipher_bits
+    group = f"{_FOLD} key-exchange {tls.group}" if tls.group else ""
+    return f"(using {tls.version} with cipher {tls.cipher} ({bits}/{bits} bits){group})"
+
+
+def _client(tls: TlsFacts, decision: TrustDecision | None) -> str:
+    if not tls.certificates:
+        return "(No client certificate presented)"
+    try:
+        name = _comment_text(tls.certificates[0].common_name)
+    except MalformedCertificate:
+        name = "?"
+    if decision is None or decision.identity is None or not decision.is_trusted:
+        return f'(Client CN "{name}" (not verified))'
+    identity = _comment_text(decision.identity.name)
+    return f'(Client CN "{name}",{_FOLD} identity {identity} ({decision.status.value}))'
+
+
+def _for(envelope: Envelope) -> list[str]:
+    """Name the recipient if there is one only: several would disclose blind copies (RFC 5321 7.2)."""
+    if len(envelope.recipients) != 1:
+        return []
+    address = str(envelope.recipients[0].address)
+    is_safe = address.isprintable() and (address.isascii() or envelope.sender.smtputf8)
+    return [f"for <{address}>"] if is_safe else []
+
+
+def _name(hello: str) -> str:
+    return _NOT_IN_A_NAME.sub("?", hello[:255]) or "unknown"
+
+
+def _literal(peer: Endpoint) -> str:
+    """Write the address as TCP-info (RFC 5321 4.4); a Unix socket has none."""
+    found = peer.ip
+    if found is None:
+        return ""
+    return f" ([IPv6:{found}])" if found.version == 6 else f" ([{found}])"
+
+
+def _comment_text(text: str) -> str:
+    return _NOT_IN_A_COMMENT.sub("?", text[:64])
+
+
+def _date(now: datetime) -> str:
+    """Write RFC 5322 3.3 date-time, whatever the locale."""
+    return (
+        f"{_DAYS[now.weekday()]}, {now.day} {_MONTHS[now.month - 1]} {now.year}"
+        f" {now:%H:%M:%S} +0000"
+    )

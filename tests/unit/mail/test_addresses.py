@@ -1,0 +1,110 @@
+"""Address lists are read in full or not at all."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.mail.addresses import parse_address_list
+from relay.model import Address
+
+READABLE = {
+    "alice@example.org": ["alice@example.org"],
+    "<alice@example.org>": ["alice@example.org"],
+    "Alice <alice@example.org>": ["alice@example.org"],
+    "Alice Q. Public <alice@example.org>": ["alice@example.org"],
+    '"Public, Alice" <alice@example.org>': ["alice@example.org"],
+    '"say \\"hi\\" <x@y>" <alice@example.org>': ["alice@example.org"],
+    "=?utf-8?q?J=C3=BCrgen?= <alice@example.org>": ["alice@example.org"],
+    "Jürgen <alice@example.org>": ["alice@example.org"],
+    "J\udcfcrgen <alice@example.org>": ["alice@example.org"],  # Latin-1 in a display name
+    "jürgen@bücher.example": ["jürgen@bücher.example"],
+    "alice@example.org, Bob <bob@example.net>": ["alice@example.org", "bob@example.net"],
+    ", alice@example.org,, bob@example.net ,": ["alice@example.org", "bob@example.net"],
+    "Board: alice@example.org, Bob <bob@example.net>;": ["alice@example.org", "bob@example.net"],
+    "Board: alice@example.org;, carol@example.org": ["alice@example.org", "carol@example.org"],
+    "(a comment) alice@example.org (with (another) in it)": ["alice@example.org"],
+    "alice(\\) still inside)@example.org": ["alice@example.org"],
+    "alice . smith @ example . org": ["alice.smith@example.org"],
+    '"alice smith"@example.org': ['"alice smith"@example.org'],
+    '"a@b"@example.org': ['"a@b"@example.org'],
+    "alice@[192.0.2.1]": ["alice@[192.0.2.1]"],
+    "alice@[IPv6:2001:db8::1]": ["alice@[IPv6:2001:db8::1]"],
+    "<@relay.example,@other.example:alice@example.org>": ["alice@example.org"],
+    "a+b=c/d!e{f}~g@example.org": ["a+b=c/d!e{f}~g@example.org"],
+    # In a display name without quotes: whoever reads the message sees it.
+    "ceo@bank.example <alice@example.org>": ["ceo@bank.example", "alice@example.org"],
+}
+
+UNREADABLE = [
+    "",
+    "()",
+    "alice",
+    "alice@",
+    "@example.org",
+    "alice@example.org bob@example.net",
+    "alice@example.org <",
+    "Alice <alice@example.org",
+    "Alice alice@example.org>",
+    "<alice@example.org> trailing",
+    "<alice@example.org> <bob@example.net>",
+    "<<alice@example.org>>",
+    "alice@ceo@example.org",
+    "a@b@c <alice@example.org>",
+    "alice..smith@example.org",
+    ".alice@example.org",
+    "alice.@example.org",
+    "alice@example..org",
+    "alice@example.org.",
+    'alice@"example.org"',
+    "alice@[192.0.2.1].org",
+    "[x] <alice@example.org>",
+    '"alice@example.org',
+    "alice@example.org (unclosed",
+    "alice) <alice@example.org>",
+    "Board: alice@example.org",
+    "Board: Inner: alice@example.org;;",
+    "alice@example.org;",
+    ": alice@example.org;",
+    "a@b: alice@example.org;",
+    "undisclosed-recipients:;",
+    "Board: alice@example.org; bob@example.net",
+    "<x:alice@example.org>",
+    "<@a;@b:alice@example.org>",
+    "<>",
+    "Alice <>",
+    "alice\\@example.org",
+    "al\x00ice@example.org",
+    "ali\udcffce@example.org",
+    '"ali\udcffce"@example.org',
+    '"a\tb"@example.org',
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), READABLE.items())
+def test_lists_that_can_be_read(text: str, expected: list[str]) -> None:
+    found = parse_address_list(text)
+    assert found is not None
+    assert [str(address) for address in found] == expected
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_lists_that_can_not_be_read_in_full_give_nothing(text: str) -> None:
+    assert parse_address_list(text) is None
+
+
+@given(st.text(alphabet='ab@<>:;,."\\()[] \té\udcff\x00', max_size=60))
+def test_nothing_is_raised_and_what_is_read_is_an_address(text: str) -> None:
+    for address in parse_address_list(text) or ():
+        assert isinstance(address, Address)
+        assert address.local
+        assert address.domain
+        assert str(address).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text", ["(" * 100_000, '"' + "\\" * 100_000, "a@b," * 30_000, "a " * 99_999]
+)
+def test_hostile_lengths_take_linear_time(text: str) -> None:
+    parse_address_list(text)
