@@ -107,8 +107,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
     try:
         settings = Settings.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        raise _error_of([explain(each) for each in details], origins) from None
+        raise _error_of(explain(error.errors(include_url=False)), origins) from None
     mistakes = list(find_mistakes(settings))
     if mistakes:
         raise _error_of(mistakes, origins)

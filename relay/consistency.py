@@ -9,6 +9,7 @@ from ipaddress import ip_address
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from relay.errors import ConfigurationError
 from relay.mistakes import Mistake
 from relay.pki.patterns import canonical_domain
 from relay.pki.pins import parse_pin
@@ -140,8 +141,7 @@ def _check_routes(settings: Settings) -> Iterator[Mistake]:
                 "put their hosts into one",
             )
         domains[canonical] = domain
-        hosts = list(_check_hosts(route, key))
-        yield from hosts
+        yield from _check_hosts(route, key)
         yield from _check_security(route, key)
 
 
@@ -181,9 +181,8 @@ def _check_security(route: Route, key: KeyPath) -> Iterator[Mistake]:
     for position, text in enumerate(route.pins):
         try:
             parse_pin(text)
-        except ValueError as error:
-            problem, _, remedy = str(error).partition("; ")
-            yield Mistake((*key, "pins", position), f"`route.pins`: {problem}", remedy)
+        except ConfigurationError as error:
+            yield Mistake((*key, "pins", position), f"`route.pins`: {error.problem}", error.remedy)
     if route.tls == "fingerprint" and not route.pins:
         yield Mistake(
             (*key, "tls"),

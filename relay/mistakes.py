@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from relay.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pydantic_core import ErrorDetails
 
@@ -73,11 +73,24 @@ _FORMS = {
 """Error type: what was wanted, and how to write it."""
 
 
-def explain(error: ErrorDetails) -> Mistake:
-    """Turn one of pydantic's errors into a mistake that names its key and a remedy."""
-    key: KeyPath = error["loc"]
-    problem, remedy = _explain(error["type"], key, error)
-    return Mistake(key, problem, remedy)
+def explain(errors: Iterable[ErrorDetails]) -> list[Mistake]:
+    """Turn pydantic's errors into mistakes that name their key and a remedy."""
+    listed = list(errors)
+    misspelled = {
+        (*error["loc"][:-1], _nearest_key(error["loc"]))
+        for error in listed
+        if error["type"] == "extra_forbidden"
+    }
+    wrong_inside = {
+        error["loc"][:depth] for error in listed for depth in range(1, len(error["loc"]))
+    }
+    return [
+        Mistake(error["loc"], *_explain(error["type"], error["loc"], error))
+        for error in listed
+        # One mistake is enough: a misspelled key is also missing, a list of wrong elements empty.
+        if not (error["type"] == "missing" and error["loc"] in misspelled)
+        and not (error["type"] == "too_short" and error["loc"] in wrong_inside)
+    ]
 
 
 def _explain(kind: str, key: KeyPath, error: ErrorDetails) -> tuple[str, str]:
@@ -119,13 +132,20 @@ def _unknown_key(key: KeyPath, value: object) -> tuple[str, str]:
     known = list(_model_at(table).model_fields)
     what = "table" if isinstance(value, dict | list) and not table else "key"
     problem = f"unknown {what} {format_key(key)}"
-    near = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    if near:
-        return problem, f"did you mean `{near[0]}`?"
     home = next((place for place, model in _tables() if name in model.model_fields), None)
     if home is not None:
         return problem, f"it belongs to {home}"
+    near = _nearest_key(key)
+    if near:
+        return problem, f"did you mean `{near}`?"
     return problem, f"known here: {', '.join(known)}"
+
+
+def _nearest_key(key: KeyPath) -> str:
+    """The known key of the same table that is spelled most like this one, "" if none is near."""
+    known = list(_model_at(key[:-1]).model_fields)
+    near = difflib.get_close_matches(str(key[-1]).lower(), known, n=1, cutoff=0.6)
+    return near[0] if near else ""
 
 
 def _model_at(path: KeyPath) -> type[BaseModel]:

@@ -42,7 +42,7 @@ _SIZES = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3,
 def parse_duration(value: Any) -> Any:
     """Read "30s", "5m", "1h30m", "7d"; other types pass to pydantic, which objects."""
     if not isinstance(value, str):
-        raise ValueError('a duration is text with a unit, as "30s", "5m", "1h30m" or "7d"')  # noqa: TRY004
+        raise ValueError('a duration is text with a unit; write it as "30s", "5m", "1h30m" or "7d"')  # noqa: TRY004
     if not re.fullmatch(r"(\d+(?:ms|[smhdw]))+", value):
         raise ValueError(f'{value!r} is no duration; write it as "30s", "5m", "1h30m" or "7d"')
     parts = re.findall(r"(\d+)(ms|[smhdw])", value)

@@ -1,0 +1,346 @@
+"""From files and environment to settings; every mistake with its place and a remedy."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from relay.config import load
+from relay.errors import ConfigurationError
+
+GOOD = """\
+hostname = "edge.example.org"
+
+[[listener]]
+name = "partners"
+address = "127.0.0.1:2525"
+certificate = [{ chain = "tls/edge.pem", key = "tls/edge.key" }]
+
+[route."*"]
+hosts = ["127.0.0.1:2526"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "gatepost.toml").write_text(GOOD)
+    return tmp_path
+
+
+def read(folder, environ=None):
+    return load(folder / "gatepost.toml", environ or {})
+
+
+def mistakes(folder, environ=None):
+    with pytest.raises(ConfigurationError) as caught:
+        read(folder, environ)
+    lines = [str(each) for each in (caught.value, *caught.value.others)]
+    assert all("\n" not in line and "; " in line for line in lines)
+    return [line.removeprefix(f"{folder}/") for line in lines]
+
+
+def change(folder, old, new):
+    assert old in GOOD
+    (folder / "gatepost.toml").write_text(GOOD.replace(old, new))
+
+
+def append(folder, text):
+    (folder / "gatepost.toml").write_text(GOOD + text)
+
+
+def drop_in(folder, name, text):
+    (folder / "conf.d").mkdir(exist_ok=True)
+    (folder / "conf.d" / name).write_text(text)
+
+
+# --- what is read -----------------------------------------------------------------------------
+
+
+def test_paths_are_relative_to_the_file_that_names_them(folder):
+    drop_in(
+        folder,
+        "10-more.toml",
+        'allowlist = "list.toml"\n[[listener]]\nname = "more"\naddress = "127.0.0.1:2527"\n'
+        'certificate = [{ chain = "/abs/c.pem", key = "k.pem" }]\n',
+    )
+    settings = read(folder).settings
+    assert settings.state_dir == folder / "state"
+    assert settings.allowlist == folder / "conf.d/list.toml"
+    assert settings.audit.path == folder / "state/audit.jsonl"
+    assert settings.listener[0].certificate[0].chain == folder / "tls/edge.pem"
+    assert settings.listener[1].certificate[0].chain == Path("/abs/c.pem")
+    assert settings.listener[1].certificate[0].key == folder / "conf.d/k.pem"
+
+
+def test_an_absolute_audit_path_stays(folder):
+    append(folder, '[audit]\npath = "/var/log/gatepost/audit.jsonl"\n')
+    assert read(folder).settings.audit.path == Path("/var/log/gatepost/audit.jsonl")
+
+
+def test_drop_ins_are_merged_in_the_order_of_their_names(folder):
+    drop_in(folder, "20.toml", "[limits]\nmax_errors = 3\n")
+    drop_in(folder, "10.toml", '[limits]\nmax_recipients = 200\n[route."b.example"]\nhosts=["b"]\n')
+    drop_in(folder, ".30.toml", "nonsense")
+    drop_in(folder, "notes.txt", "nonsense")
+    configuration = read(folder)
+    limits = configuration.settings.limits
+    assert (limits.max_errors, limits.max_recipients) == (3, 200)
+    assert set(configuration.settings.route) == {"*", "b.example"}
+    assert [path.name for path in configuration.sources] == ["gatepost.toml", "10.toml", "20.toml"]
+
+
+def test_every_key_knows_where_it_was_set(folder):
+    drop_in(folder, "10.toml", '\n[[listener]]\nname = "Wrong"\n')
+    assert mistakes(folder) == [
+        'conf.d/10.toml:2: `listener.address` is missing; add `address = "0.0.0.0:25"`',
+        "conf.d/10.toml:2: `listener.certificate` is missing; "
+        'add `certificate = [{ chain = "tls/edge.pem", key = "tls/edge.key" }]`',
+        'conf.d/10.toml:3: `listener.name` = "Wrong" is not allowed; '
+        'use lower-case letters, digits, "-" and "_", at most 32',
+    ]
+
+
+def test_origins_for_mistakes_that_are_found_later(folder):
+    drop_in(folder, "10.toml", "[limits]\nmax_errors = 3\n")
+    configuration = read(folder)
+    assert configuration.line_of("listener.0.address") == 5
+    assert configuration.line_of("listener.0.banner_delay") == 3
+    assert configuration.line_of("limits.max_errors") is None  # in another file
+    assert configuration.line_of("timeouts.data") is None
+    assert str(configuration.origin("limits", "max_errors")) == f"{folder}/conf.d/10.toml:2"
+    error = configuration.mistake("bad", remedy="better", at=("route", "*", "hosts", 0))
+    assert str(error) == f"{folder}/gatepost.toml:9: bad; better"
+
+
+def test_all_named_files_are_there_to_be_watched(folder):
+    append(folder, 'ca = ["ca/root.pem"]\nclient_certificate = { chain = "c", key = "k" }\n')
+    names = {str(path.relative_to(folder)) for path in read(folder).files()}
+    assert names == {
+        *("gatepost.toml", "conf.d", "allowlist.toml", "tls/edge.pem", "tls/edge.key"),
+        *("ca/root.pem", "c", "k"),
+    }
+
+
+# --- the environment --------------------------------------------------------------------------
+
+
+def test_the_environment_wins_over_files(folder):
+    (folder / "name").write_text("secret.example.org\n")
+    settings = read(
+        folder,
+        {
+            "GATEPOST_HOSTNAME_FILE": str(folder / "name"),
+            "GATEPOST_LIMITS__MAX_RECIPIENTS": "300",
+            "GATEPOST_LIMITS__MAX_MESSAGE_BYTES": "25MiB",
+            "GATEPOST_TIMEOUTS__COMMAND": "1m30s",
+            "GATEPOST_LISTENER__0__ADDRESS": "[::1]:2525",
+            "GATEPOST_LISTENER__0__CLIENT_CA": '["ca/root.pem"]',
+            "GATEPOST_ROUTE": '{ "*" = { hosts = ["mx:25"], xclient = true } }',
+            "GATEPOST_ROUTE__EXAMPLE.ORG__HOSTS": '["mx2:25"]',
+        },
+    ).settings
+    assert settings.hostname == "secret.example.org"
+    assert settings.limits.max_recipients == 300
+    assert settings.limits.max_message_bytes == 25 * 1024**2
+    assert settings.timeouts.command == timedelta(seconds=90)
+    assert settings.listener[0].address == "[::1]:2525"
+    assert settings.listener[0].client_ca == (folder / "ca/root.pem",)
+    assert settings.route["*"].xclient
+    assert settings.route["example.org"].hosts == ("mx2:25",)
+
+
+def test_an_empty_file_and_the_environment_are_enough(folder):
+    (folder / "gatepost.toml").write_text("")
+    settings = read(
+        folder,
+        {
+            "GATEPOST_HOSTNAME": "edge.example.org",
+            "GATEPOST_LISTENER__0__NAME": "in",
+            "GATEPOST_LISTENER__0__ADDRESS": "0.0.0.0:25",
+            "GATEPOST_LISTENER__0__CERTIFICATE": '[{ chain = "c.pem", key = "k.pem" }]',
+            "GATEPOST_ROUTE__EXAMPLE.ORG__HOSTS": '["mx"]',
+        },
+    ).settings
+    assert settings.listener[0].name == "in"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["GATEPOST_CONFIG", "GATEPOST_CA_PASSPHRASE", "GATEPOST_PORT", "GATEPOST_PORT_25_TCP_ADDR",
+     "GATEPOST_SERVICE_HOST", "GATEPOST_SERVICE_PORT_SMTP", "GATEPOST_FUZZ_EXAMPLES"],
+)  # fmt: skip
+def test_variables_that_are_no_settings_are_let_be(folder, variable):
+    assert read(folder, {variable: "tcp://10.0.0.1:25"}).settings.hostname == "edge.example.org"
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        ({"GATEPOST_HOSTNAM": "x"}, "$GATEPOST_HOSTNAM: unknown key `hostnam`; did you mean `hostname`?"),
+        ({"GATEPOST_WORKERS": "many"}, '$GATEPOST_WORKERS: `workers` = "many" is not a whole number; write it in digits, without quotes'),
+        ({"GATEPOST_HOSTNAME__X": "1"}, '$GATEPOST_HOSTNAME__X: there is nothing that "x" could be a part of; see docs/configuration.md for the tables and their keys'),
+        ({"GATEPOST_LISTENER__7__NAME": "x"}, '$GATEPOST_LISTENER__7__NAME: there is nothing that "7" could be a part of; see docs/configuration.md for the tables and their keys'),
+        ({"GATEPOST_HOSTNAME": "a", "GATEPOST_HOSTNAME_FILE": "b"}, "$GATEPOST_HOSTNAME_FILE: $GATEPOST_HOSTNAME is set too; keep one of the two"),
+        ({"GATEPOST_USER_FILE": "/nowhere"}, "$GATEPOST_USER_FILE: cannot read /nowhere: No such file or directory; check the path and its mode"),
+        ({"GATEPOST_LISTENER__0__TLS": "off"}, '$GATEPOST_LISTENER__0__TLS: `listener.tls` = "off" is not known; mail is never taken in clear; use starttls or implicit'),
+    ],
+)  # fmt: skip
+def test_mistakes_in_the_environment_name_the_variable(folder, environ, line):
+    assert mistakes(folder, environ) == [line]
+
+
+# --- mistakes in files ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("hostname =", "hostnam =", "gatepost.toml:1: unknown key `hostnam`; did you mean `hostname`?"),
+        ('"*"]', '"*"]\nmax_recipients = 5', "gatepost.toml:9: unknown key `route.\"*\".max_recipients`; it belongs to [limits]"),
+        ('"*"]', '"*"]\ngreylisting = 5', "gatepost.toml:9: unknown key `route.\"*\".greylisting`; known here: hosts, tls, "),
+        ('"*"]', '"*"]\ntls = "dane"', 'gatepost.toml:9: `route."*".tls` = "dane" is not known; it comes with a later version'),
+        ('"*"]', '"*"]\ntls = "may"', 'gatepost.toml:9: `route."*".tls` = "may" is not known; use verify, fingerprint or off'),
+        ('"*"]', '"*"]\nconnect_timeout = "5 min"', "gatepost.toml:9: `route.\"*\".connect_timeout`: '5 min' is no duration; write it as"),
+        ('"*"]', '"*"]\nconnect_timeout = 30', "gatepost.toml:9: `route.\"*\".connect_timeout`: a duration is text with a unit; write it as"),
+        ('"*"]', '"*"]\nconnect_timeout = "0s"', "gatepost.toml:9: `connect_timeout` = 0 leaves no time at all; "),
+        ('"*"]', '"*"]\nxclient = "sure"', 'gatepost.toml:9: `route."*".xclient` = "sure" is not true or false; '),
+        ('hosts = ["127.0.0.1:2526"]', 'hosts = "127.0.0.1"', 'gatepost.toml:9: `route."*".hosts` = "127.0.0.1" is not a list; put it in brackets'),
+        ('hosts = ["127.0.0.1:2526"]', "hosts = []", 'gatepost.toml:9: `route."*".hosts` is empty; add `hosts'),
+        ('hosts = ["127.0.0.1:2526"]', "hosts = [25]", 'gatepost.toml:9: `route."*".hosts` = 25 is not text; write it in quotes'),
+        ('"127.0.0.1:2526"', '"mx:smtp"', 'gatepost.toml:9: `route.hosts`: "mx:smtp" is no address with a port; write it as'),
+        ('"127.0.0.1:2526"', '"mx:0"', 'gatepost.toml:9: `route.hosts`: "mx:0" has port 0; use'),
+        ('"127.0.0.1:2526"', '"mx:99999"', "gatepost.toml:9: `route.hosts`: 99999 is no port; use"),
+        ('"127.0.0.1:2526"', '"2001:db8::1"', 'gatepost.toml:9: `route.hosts`: "2001:db8::1" is no address with a port; write it as'),
+        ('"127.0.0.1:2526"', '"300.1.1.1"', 'gatepost.toml:9: `route.hosts`: "300.1.1.1" is neither a host name nor an IP address; '),
+        ('"127.0.0.1:2526"]', '"10.0.0.1:25"]\ntls = "off"', 'gatepost.toml:10: `tls` = "off" would send mail in clear to 10.0.0.1:25; '),
+        ('"127.0.0.1:2526"]', '"10.0.0.1:25"]\ntls = "fingerprint"', 'gatepost.toml:10: `tls` = "fingerprint" needs `pins`, and there are none; '),
+        ('"127.0.0.1:2526"]', '"mx"]\npins = ["cert:sha256:' + "0" * 64 + '"]', 'gatepost.toml:10: `pins` say nothing with `tls` = "verify"; '),
+        ('"127.0.0.1:2526"]', '"mx"]\ntls = "fingerprint"\npins = ["sha256:' + "0" * 64 + '"]', "gatepost.toml:11: `route.pins`: 'sha256:000"),
+        ('"127.0.0.1:2526"]', '"localhost"]\ntls = "off"\nclient_certificate = {chain="c",key="k"}', 'gatepost.toml:11: `client_certificate` cannot be shown with `tls` = "off"; '),
+        ('"*"]', '"example.org."]', 'gatepost.toml:8: route "example.org." is no domain; leave out the final dot: "example.org"'),
+        ('"*"]', '"info@example.org"]', 'gatepost.toml:8: route "info@example.org" is no domain; routes go by domain'),
+        ('"*"]', '"*example.org"]', 'gatepost.toml:8: route "*example.org" is no domain; write'),
+        ('"edge.example.org"', '"edge_x"', 'gatepost.toml:1: `hostname` = "edge_x" is not allowed; write a host name'),
+        ('"edge.example.org"', '"192.0.2.1"', 'gatepost.toml:1: `hostname` = "192.0.2.1" is no host name; write'),
+        ('"edge.example.org"', "7", "gatepost.toml:1: `hostname` = 7 is not text; write it in quotes"),
+        ('"127.0.0.1:2525"', '"127.0.0.1"', 'gatepost.toml:5: `listener.address`: "127.0.0.1" names no port; write it as'),
+        ('"127.0.0.1:2525"', '"localhost:2525"', 'gatepost.toml:5: `listener.address`: "localhost" is a name; write the IP'),
+        ('"127.0.0.1:2525"', '"unix:gatepost.sock"', 'gatepost.toml:5: `listener.address`: "unix:gatepost.sock" is no absolute path; '),
+        ('"127.0.0.1:2525"', '"127.0.0.1:2525"\nclient_certificate = "off"', 'gatepost.toml:6: listener "partners" identifies nobody'),
+        ('"127.0.0.1:2525"', '"127.0.0.1:2525"\nproxy_protocol_from = ["10.0.0.0/8", "10.0.0.1/8"]', "gatepost.toml:6: `listener.proxy_protocol_from`: '10.0.0.1/8' is no network; "),
+        ('"127.0.0.1:2525"', '"127.0.0.1:2525"\nmax_connections_per_address = -1', "gatepost.toml:6: `listener.max_connections_per_address` = -1 is too small; use at least 0"),
+        ('[{ chain = "tls/edge.pem", key = "tls/edge.key" }]', '{ chain = "tls/edge.pem", key = "k" }', "gatepost.toml:6: `listener.certificate` = "),
+        ('key = "tls/edge.key"', 'kee = "x"', "gatepost.toml:6: unknown key `listener.certificate.kee`; did you mean `key`?"),
+        ("[[listener]]", "[listener]", "gatepost.toml:3: `listener` = "),
+        ("hostname", "workers = 999\nhostname", "gatepost.toml:1: `workers` = 999 is too large; use at most 256"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_place_problem_and_remedy(folder, old, new, line):
+    change(folder, old, new)
+    assert mistakes(folder)[0].startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[limits]\nmax_message_bytes = '64 Mb'\n", "gatepost.toml:11: `limits.max_message_bytes`: '64 Mb' is no size; write it as"),
+        ("[limits]\nmax_message_bytes = 0\n", "gatepost.toml:11: no message would be small enough; use"),
+        ("[limits]\nmemory_budget = 1000\n", "gatepost.toml:11: the largest message (67108864 bytes) does not fit into `memory_budget` (1000 bytes); "),
+        ("[limit]\nmax_errors = 1\n", "gatepost.toml:10: unknown table `limit`; did you mean `limits`?"),
+        ("[zebra]\nx = 1\n", "gatepost.toml:10: unknown table `zebra`; known here: hostname, "),
+        ('[route."EXAMPLE.org"]\nhosts=["a"]\n[route."example.org"]\nhosts=["a"]', 'gatepost.toml:12: routes "EXAMPLE.org" and "example.org" are for the same domain; '),
+        ("[timeouts]\ndata = '0s'\n", "gatepost.toml:11: `data` = 0 leaves no time at all; "),
+    ],
+)  # fmt: skip
+def test_mistakes_further_down(folder, text, line):
+    append(folder, text)
+    assert [found[: len(line)] for found in mistakes(folder)] == [line]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("hostname = edge\n", "gatepost.toml:1: no valid TOML at column 12: Invalid value; text needs quotes"),
+        ('a = "x', "gatepost.toml:1: no valid TOML: Unterminated string; "),
+        ("a = [\n1,\n", "gatepost.toml:2: no valid TOML: "),
+        ("a = 1\n\na = 2\n", "gatepost.toml:3: no valid TOML at column 6: Cannot overwrite a value; a key or [table] stands here for the second time"),
+        ("[a]\n[a]\n", "gatepost.toml:2: no valid TOML at column 3: Cannot declare ('a',) twice; a key"),
+        ("", 'gatepost.toml: `hostname` is missing; add `hostname = "edge.example.org"`'),
+    ],
+)  # fmt: skip
+def test_what_is_no_toml_is_named_by_line(folder, text, line):
+    (folder / "gatepost.toml").write_text(text)
+    assert mistakes(folder)[0].startswith(line)
+
+
+def test_all_mistakes_come_at_once_in_the_order_of_their_lines(folder):
+    (folder / "gatepost.toml").write_text('[log]\nlevel = "loud"\nformat = 1\n')
+    found = mistakes(folder)
+    assert [line.partition(" ")[0] for line in found] == [
+        *("gatepost.toml:",) * 3, "gatepost.toml:2:", "gatepost.toml:3:"
+    ]  # fmt: skip
+
+
+def test_a_key_in_two_files_is_a_mistake_that_names_both(folder):
+    drop_in(folder, "10.toml", '\nhostname = "other.example.org"\n')
+    assert mistakes(folder) == [
+        f"conf.d/10.toml:2: `hostname` is set in {folder}/gatepost.toml:1 too; keep one of the two"
+    ]
+
+
+def test_two_listeners_may_not_meet(folder):
+    def second(name, address):
+        append(
+            folder,
+            f'[[listener]]\nname = "{name}"\naddress = "{address}"\ncertificate = [{{chain="c",key="k"}}]\n',
+        )
+
+    second("partners", "127.0.0.1:2527")
+    assert mistakes(folder) == [
+        'gatepost.toml:11: two listeners are named "partners"; give each its own name'
+    ]
+    for address in ("127.0.0.1:2525", "0.0.0.0:2525"):
+        second("more", address)
+        assert mistakes(folder) == [
+            f'gatepost.toml:12: listeners "partners" and "more" both listen on {address}; '
+            "give each its own address or port"
+        ]
+    for address in ("[::]:2525", "127.0.0.2:2525", "127.0.0.1:2526", "unix:/run/x.sock"):
+        second("more", address)
+        assert len(read(folder).settings.listener) == 2
+
+
+def test_free_ports_never_meet(folder):
+    change(folder, "2525", "0")
+    text = (folder / "gatepost.toml").read_text()
+    (folder / "gatepost.toml").write_text(
+        text + '[[listener]]\nname="b"\naddress="127.0.0.1:0"\ncertificate=[{chain="c",key="k"}]\n'
+    )
+    assert len(read(folder).settings.listener) == 2
+
+
+@pytest.mark.parametrize("host", ["localhost:25", "127.9.9.9", "[::1]:25", "mail.localhost"])
+def test_plaintext_to_this_machine_needs_no_confession(folder, host):
+    change(folder, '["127.0.0.1:2526"]', f'["{host}"]\ntls = "off"')
+    assert read(folder).settings.route["*"].tls == "off"
+
+
+@pytest.mark.parametrize(
+    "domain", ["example.org", "*.example.org", "bücher.example", "[192.0.2.1]"]
+)
+def test_route_keys(folder, domain):
+    change(folder, '"*"', f'"{domain}"')
+    assert list(read(folder).settings.route) == [domain]
+
+
+def test_a_file_that_cannot_be_read(folder):
+    path = folder / "gatepost.toml"
+    path.write_bytes(b"hostname = '\xff'")
+    assert mistakes(folder) == ["gatepost.toml: not UTF-8 text (byte 12); save it as UTF-8"]
+    path.unlink()
+    assert mistakes(folder)[0].startswith("gatepost.toml is not there; check the path, or make")
+    path.symlink_to("nowhere")
+    assert mistakes(folder)[0].startswith("gatepost.toml is a dangling link; ")
+    path.unlink()
+    path.mkdir()
+    assert mistakes(folder)[0].startswith("gatepost.toml is a folder; name a file in it")
