@@ -12,11 +12,11 @@ from tests.kit.apt import need
 WEAK = ("-cipher", "DEFAULT@SECLEVEL=0")  # else OpenSSL itself would not offer so old a version
 
 
-def test_sslyze_has_nothing_to_object_to(relay, tmp_path):
+def test_sslyze_has_nothing_to_object_to(site, relay, tmp_path):
     report = tmp_path / "sslyze.json"
     command = [
         need("sslyze"), "--starttls=smtp", "--mozilla_config=intermediate",
-        f"--json_out={report}", f"127.0.0.1:{relay.port}",
+        f"--certinfo_ca_file={site.ca}", f"--json_out={report}", f"127.0.0.1:{relay.port}",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     assert "VULNERABLE" not in done.stdout.replace("Not vulnerable", ""), done.stdout

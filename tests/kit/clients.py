@@ -166,7 +166,6 @@ def s_client_dialogue(site: Site, port: int, client: Files, lines: Sequence[byte
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdout.readline()  # the last line of the plain EHLO, which -quiet shows
         for line in lines:
             process.stdin.write(line)
             process.stdin.flush()
