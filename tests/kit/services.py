@@ -1,0 +1,187 @@
+"""Fakes of what a session needs of the world: each remembers what it was asked, and can be told to fail.
+
+No I/O. The engine, the rules and the session under test are the real ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any, cast
+
+from relay.inbound.session import Services
+from relay.model import Delivery, TrustDecision, TrustStatus
+from relay.policy.engine import Engine
+from relay.policy.rules import IDENTITY_RULES
+from relay.settings import CertificateFiles, Limits, Listener, Timeouts
+from relay.smtp.extensions import Extensions
+from relay.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from relay.model import Address, Envelope, TlsFacts
+    from relay.outbound.routes import Route
+
+__all__ = ["FakeClock", "FakeNextHop", "FakeTrust", "RecordingAudit", "World", "listener"]
+
+UP = Extensions(
+    size_bytes=0, eightbitmime=True, smtputf8=True, dsn=True, chunking=True, pipelining=True
+)
+QUEUED = Reply(250, "2.0.0", ("Ok: queued as 12345",))
+
+
+class FakeClock:
+    """Stands still until `advance`."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+        self.seconds = 1000.0
+        self._references: Iterator[int] = count(1)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def advance(self, by: timedelta) -> None:
+        self.time += by
+        self.seconds += by.total_seconds()
+
+    def reference(self) -> str:
+        return f"REF{next(self._references):09d}"
+
+
+class RecordingAudit:
+    """Keeps records in memory; `failure` is raised instead, if set."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, dict[str, object]]] = []
+        self.faults: list[BaseException] = []
+        self.failure: Exception | None = None
+
+    def record(self, kind: str, fields: Mapping[str, object]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.records.append((kind, dict(fields)))
+
+    async def flushed(self) -> None:
+        return
+
+    def fault(self, message: str, error: BaseException) -> str:
+        self.faults.append(error)
+        return "LOG1"
+
+    def of(self, kind: str) -> list[dict[str, object]]:
+        return [fields for found, fields in self.records if found == kind]
+
+
+class FakeTrust:
+    """Gives the decision it was told to."""
+
+    def __init__(self) -> None:
+        self.version = 1
+        self.decision = TrustDecision(TrustStatus.ABSENT, None, "no certificate")
+
+    def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
+        return self.decision
+
+
+class FakeRoute:
+    """A next hop by name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class FakeNextHop:
+    """Takes everything, unless told otherwise; `delivered` holds what it has taken."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, FakeRoute] = {"example.org": FakeRoute("example.org")}
+        self.default: FakeRoute | None = FakeRoute("*")
+        self.offered = UP
+        self.refused_recipients: dict[str, Reply] = {}
+        self.outcome: Delivery | Exception = Delivery(accepted=True, reply=QUEUED)
+        self.delivered: list[tuple[Envelope, bytes]] = []
+        self.clients: list[Mapping[str, str]] = []
+
+    def route_for(self, recipient: Address, *, identified: bool) -> Route | None:
+        found = self.routes.get(recipient.domain) or (self.default if identified else None)
+        return cast("Route | None", found)
+
+    def extensions(self) -> Extensions:
+        return self.offered
+
+    async def verify(
+        self, route: Route, envelope: Envelope, recipient: Address, client: Mapping[str, str]
+    ) -> Reply:
+        return self.refused_recipients.get(str(recipient), Reply(250, "2.1.5", ("Ok",)))
+
+    async def deliver(
+        self, route: Route, envelope: Envelope, chunks: Sequence[bytes], client: Mapping[str, str]
+    ) -> Delivery:
+        self.clients.append(client)
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        if self.outcome.accepted:
+            self.delivered.append((envelope, b"".join(chunks)))
+        return self.outcome
+
+
+class FakeBudget:
+    """A memory budget of `left` bytes; also counts statistics."""
+
+    def __init__(self) -> None:
+        self.left = 1_000_000_000
+        self.counts: dict[str, int] = {}
+
+    def take(self, size_bytes: int) -> bool:
+        if size_bytes > self.left:
+            return False
+        self.left -= size_bytes
+        return True
+
+    def give(self, size_bytes: int) -> None:
+        self.left += size_bytes
+
+    def count(self, counter: str, by: int = 1) -> None:
+        self.counts[counter] = self.counts.get(counter, 0) + by
+
+
+@dataclass
+class World:
+    """All the fakes, and the `Services` made of them."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    audit: RecordingAudit = field(default_factory=RecordingAudit)
+    trust: FakeTrust = field(default_factory=FakeTrust)
+    next_hop: FakeNextHop = field(default_factory=FakeNextHop)
+    budget: FakeBudget = field(default_factory=FakeBudget)
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    def services(self) -> Services:
+        return Services(
+            hostname="edge.example.org",
+            limits=self.limits,
+            timeouts=self.timeouts,
+            clock=self.clock,
+            audit=self.audit,
+            trust=self.trust,
+            policy=Engine(IDENTITY_RULES),
+            next_hop=self.next_hop,
+            budget=self.budget,
+            statistics=self.budget,
+        )
+
+
+def listener(folder: Path, **values: Any) -> Listener:
+    """A listener's settings; the files they name need not be there."""
+    files = CertificateFiles(chain=folder / "edge.pem", key=folder / "edge.key")
+    return Listener.model_validate(
+        {"name": "partners", "address": "127.0.0.1:2525", "certificate": [files], **values}
+    )

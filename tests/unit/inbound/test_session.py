@@ -1,0 +1,539 @@
+"""One connection from the banner to the close: the real session and engine, a fake world."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+
+from relay.errors import HandshakeFailed, Unavailable
+from relay.inbound.session import Session
+from relay.model import Delivery, Identity, TrustDecision, TrustStatus
+from relay.settings import Limits, Timeouts
+from relay.smtp.extensions import Extensions
+from relay.smtp.replies import Reply
+from tests.kit.services import FakeRoute, World, listener
+from tests.kit.stream import stream_pair
+
+ACME = Identity(name="acme", pins=("spki:sha256:" + "0" * 64,), senders=("@acme.example",))
+PINNED = TrustDecision(TrustStatus.PINNED, ACME, "the key is pinned", {"spki": "spki:sha256:00"})
+MESSAGE = b"From: a@acme.example\r\nSubject: x\r\n\r\nHello\r\n"
+
+
+class Client:
+    """The other end: says lines, reads whole replies."""
+
+    def __init__(self, stream):
+        self.stream = stream
+        self._seen = b""
+
+    async def reply(self):
+        lines = []
+        while True:
+            while b"\r\n" not in self._seen:
+                data = await self.stream.receive()
+                if not data:
+                    return "closed"
+                self._seen += data
+            line, self._seen = self._seen.split(b"\r\n", 1)
+            lines.append(line.decode())
+            if line[3:4] != b"-":
+                return "\n".join(lines)
+
+    async def say(self, *lines):
+        self.stream.send("".join(f"{line}\r\n" for line in lines).encode())
+        return [await self.reply() for _ in lines][-1]
+
+    async def start_tls(self):
+        await self.say("EHLO client.example")
+        return await self.say("STARTTLS")
+
+    async def enter(self):
+        """Up to EHLO inside TLS."""
+        assert (await self.reply()).startswith("220 ")
+        await self.start_tls()
+        return await self.say("EHLO client.example")
+
+    async def send(self, body=MESSAGE, sender="a@acme.example", recipients=("b@example.org",)):
+        await self.say(f"MAIL FROM:<{sender}>")
+        for recipient in recipients:
+            reply = await self.say(f"RCPT TO:<{recipient}>")
+            if not reply.startswith("250"):
+                return reply
+        assert (await self.say("DATA")).startswith("354 ")
+        self.stream.send(body + b".\r\n")
+        return await self.reply()
+
+
+def converse(script, world=None, *, tmp_path="/tmp", trusted=PINNED, handshake=None, **values):
+    """Run `script(client, session)` against a session; return the world and the script's result."""
+    world = world or World()
+    if trusted is not None:
+        world.trust.decision = trusted
+
+    async def both():
+        near, far = stream_pair()
+        if handshake is not None:
+            far.handshake = handshake
+        session = Session(far, listener(tmp_path, **values), None, world.services())
+        running = asyncio.create_task(session.run())
+        result = await asyncio.wait_for(script(Client(near), session), 10)
+        near.drop()
+        await near.close()
+        await asyncio.wait_for(running, 10)
+        return result
+
+    return world, asyncio.run(both())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+# --- mail goes through --------------------------------------------------------------------------
+
+
+def test_a_pinned_client_delivers_and_hears_the_next_hops_reply(folder):
+    async def script(client, _):
+        await client.enter()
+        return await client.send()
+
+    world, reply = converse(script, tmp_path=folder)
+    assert reply == "250 2.0.0 Ok: queued as 12345"
+    envelope, body = world.next_hop.delivered[0]
+    assert str(envelope.sender) == "a@acme.example"
+    assert [str(r) for r in envelope.recipients] == ["b@example.org"]
+    assert body.endswith(MESSAGE)
+    assert body.startswith(b"Received: from client.example")
+    assert b"Gatepost-Identity: acme;" in body
+    record = world.audit.of("transaction")[0]
+    assert record["outcome"] == "delivered"
+    assert record["identity"] == "acme"
+    assert world.budget.counts["delivered"] == 1
+    assert world.budget.left == World().budget.left
+
+
+def test_the_audit_record_is_written_before_the_reply(folder):
+    world = World()
+    seen = []
+
+    async def script(client, _):
+        await client.enter()
+        await client.send()
+        seen.append(len(world.audit.of("transaction")))
+
+    converse(script, world, tmp_path=folder)
+    assert seen == [1]
+
+
+def test_many_messages_on_one_connection(folder):
+    async def script(client, _):
+        await client.enter()
+        return [await client.send() for _ in range(3)]
+
+    world, replies = converse(script, tmp_path=folder)
+    assert len(set(replies)) == 1
+    assert len(world.next_hop.delivered) == 3
+    references = [record["reference"] for record in world.audit.of("transaction")]
+    assert len(set(references)) == 3
+
+
+def test_what_the_next_hop_does_not_offer_is_not_offered(folder):
+    world = World()
+    world.next_hop.offered = Extensions(size_bytes=1000, pipelining=True)
+
+    async def script(client, _):
+        return await client.enter()
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert "250-SIZE 1000" in reply
+    assert "8BITMIME" not in reply
+    assert "SMTPUTF8" not in reply
+    assert "DSN" not in reply
+    assert "CHUNKING" in reply
+    assert "STARTTLS" not in reply
+
+
+def test_the_next_hop_is_told_who_the_client_is(folder):
+    async def script(client, _):
+        await client.enter()
+        await client.send()
+
+    world, _ = converse(script, tmp_path=folder)
+    client = world.next_hop.clients[0]
+    assert client["LOGIN"] == "acme"
+    assert client["ADDR"] == "192.0.2.7"
+    assert client["HELO"] == "client.example"
+
+
+# --- who may not --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "mode", "code"),
+    [
+        (TrustStatus.ABSENT, "temporary", "421 4.7.1"),
+        (TrustStatus.UNPINNED, "temporary", "421 4.7.1"),
+        (TrustStatus.UNTRUSTED, "temporary", "421 4.7.1"),
+        (TrustStatus.EXPIRED, "temporary", "421 4.7.1"),
+        (TrustStatus.NOT_YET_VALID, "temporary", "421 4.7.1"),
+        (TrustStatus.WRONG_USAGE, "temporary", "421 4.7.1"),
+        (TrustStatus.WEAK_KEY, "temporary", "421 4.7.5"),
+        (TrustStatus.MALFORMED, "temporary", "421 4.7.5"),
+        (TrustStatus.ABSENT, "permanent", "550 5.7.1"),
+        (TrustStatus.WEAK_KEY, "permanent", "550 5.7.5"),
+        (TrustStatus.REVOKED, "temporary", "554 5.7.1"),
+        (TrustStatus.SUSPENDED, "temporary", "550 5.7.13"),
+        (TrustStatus.REVOCATION_UNKNOWN, "permanent", "451 4.7.5"),
+    ],
+)
+def test_a_stranger_gets_its_handshake_and_one_line(folder, status, mode, code):
+    async def script(client, session):
+        await client.reply()
+        await client.start_tls()
+        reply = await client.say("EHLO client.example")
+        return reply, await client.reply(), session.reference
+
+    world, (reply, after, reference) = converse(
+        script, tmp_path=folder, trusted=TrustDecision(status, None, "why"), refusal=mode
+    )
+    assert reply.startswith(code + " ")
+    assert reply.endswith(f"(ref {reference})")
+    assert after == "closed"
+    record = world.audit.of("handshake")[0]
+    assert record["status"] == status.value
+    assert record["reference"] == reference
+    assert record["reply"] == reply
+    assert world.budget.counts["refused"] == 1
+
+
+def test_an_unpinned_client_is_told_its_key(folder):
+    decision = TrustDecision(TrustStatus.UNPINNED, None, "why", {"spki": "spki:sha256:abcd"})
+
+    async def script(client, _):
+        await client.reply()
+        await client.start_tls()
+        return await client.say("EHLO client.example")
+
+    _, reply = converse(script, tmp_path=folder, trusted=decision)
+    assert "spki:sha256:abcd" in reply
+
+
+def test_implicit_tls_refuses_in_the_banner(folder):
+    decision = TrustDecision(TrustStatus.UNPINNED, None, "why")
+
+    async def script(client, _):
+        return await client.reply(), await client.reply()
+
+    _, (reply, after) = converse(script, tmp_path=folder, trusted=decision, tls="implicit")
+    assert reply.startswith("421 4.7.1 ")
+    assert after == "closed"
+
+
+def test_implicit_tls_greets_inside_tls(folder):
+    async def script(client, _):
+        assert (await client.reply()).startswith("220 edge.example.org ESMTP")
+        assert "STARTTLS" not in await client.say("EHLO client.example")
+        return await client.send()
+
+    _, reply = converse(script, tmp_path=folder, tls="implicit")
+    assert reply.startswith("250 2.0.0")
+
+
+def test_plaintext_mail_is_refused_with_a_reference(folder):
+    async def script(client, session):
+        await client.reply()
+        await client.say("EHLO client.example")
+        return await client.say("MAIL FROM:<a@acme.example>"), session.reference
+
+    world, (reply, reference) = converse(script, tmp_path=folder)
+    assert reply == f"530 5.7.0 Must issue a STARTTLS command first (ref {reference})"
+    assert world.audit.of("refusal")[0]["rule"] == "plaintext"
+
+
+def test_a_foreign_sender_is_refused_and_the_session_goes_on(folder):
+    async def script(client, session):
+        await client.enter()
+        reply = await client.say("MAIL FROM:<ceo@bank.example>")
+        return reply, session.reference, await client.send()
+
+    world, (reply, reference, then) = converse(script, tmp_path=folder)
+    assert reply == f"550 5.7.1 acme may not send as <ceo@bank.example> (ref {reference})"
+    assert world.audit.of("refusal")[0]["rule"] == "identity_sender"
+    assert then.startswith("250 2.0.0")
+
+
+def test_a_foreign_author_is_refused_after_the_data(folder):
+    async def script(client, _):
+        await client.enter()
+        return await client.send(b"From: ceo@bank.example\r\n\r\nhi\r\n")
+
+    world, reply = converse(script, tmp_path=folder)
+    assert reply.startswith("550 5.7.1 acme may not write as ceo@bank.example")
+    assert world.next_hop.delivered == []
+
+
+def test_without_an_identity_only_configured_domains(folder):
+    stranger = TrustDecision(TrustStatus.UNPINNED, None, "why")
+
+    async def script(client, _):
+        await client.enter()
+        await client.say("MAIL FROM:<x@any.example>")
+        denied = await client.say("RCPT TO:<b@elsewhere.example>")
+        return denied, await client.say("RCPT TO:<b@example.org>")
+
+    _, (denied, taken) = converse(
+        script, tmp_path=folder, trusted=stranger, client_certificate="optional"
+    )
+    assert denied.startswith("554 5.7.1 Relay access denied (ref ")
+    assert taken == "250 2.1.5 Ok"
+
+
+def test_a_revoked_certificate_is_refused_also_where_it_is_optional(folder):
+    revoked = TrustDecision(TrustStatus.REVOKED, None, "why")
+
+    async def script(client, _):
+        await client.reply()
+        await client.start_tls()
+        return await client.say("EHLO client.example")
+
+    _, reply = converse(script, tmp_path=folder, trusted=revoked, client_certificate="optional")
+    assert reply.startswith("554 5.7.1 ")
+
+
+def test_a_pin_that_goes_ends_the_session_at_the_next_message(folder):
+    world = World()
+
+    async def script(client, _):
+        await client.enter()
+        first = await client.send()
+        world.trust.version += 1
+        world.trust.decision = TrustDecision(TrustStatus.UNPINNED, None, "removed")
+        second = await client.say("MAIL FROM:<a@acme.example>")
+        return first, second, await client.reply()
+
+    _, (first, second, after) = converse(script, world, tmp_path=folder)
+    assert first.startswith("250 ")
+    assert second.startswith("421 4.7.1 ")
+    assert after == "closed"
+
+
+# --- the world breaks ---------------------------------------------------------------------------
+
+
+def test_a_failed_handshake_is_on_record(folder):
+    async def script(client, _):
+        await client.reply()
+        await client.start_tls()
+        return await client.reply()
+
+    world, after = converse(
+        script, tmp_path=folder, handshake=HandshakeFailed("unsupported protocol")
+    )
+    assert after == "closed"
+    record = world.audit.of("handshake")[0]
+    assert record["tls_failure"] == "unsupported protocol"
+    assert world.budget.counts["handshakes_failed"] == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(451, "4.4.1", ("Next hop not available, try again later",)),
+        Reply(550, "5.1.1", ("no such user",)),
+    ],
+)
+def test_a_refused_delivery_is_passed_on(folder, reply):
+    world = World()
+    world.next_hop.outcome = Delivery(accepted=False, reply=reply)
+
+    async def script(client, _):
+        await client.enter()
+        return await client.send()
+
+    _, told = converse(script, world, tmp_path=folder)
+    assert told == str(reply)
+    assert world.audit.of("transaction")[0]["outcome"] == (
+        "deferred" if reply.is_transient else "rejected"
+    )
+
+
+def test_a_refused_recipient_is_told_at_rcpt(folder):
+    world = World()
+    world.next_hop.refused_recipients["no@example.org"] = Reply(550, "5.1.1", ("no such user",))
+
+    async def script(client, _):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        refused = await client.say("RCPT TO:<no@example.org>")
+        await client.say("RSET")
+        return refused, await client.send()
+
+    world, (refused, sent) = converse(script, world, tmp_path=folder)
+    assert refused == "550 5.1.1 no such user"
+    assert sent.startswith("250 2.0.0")
+    assert world.audit.of("refusal")[0]["rule"] == "next_hop"
+
+
+def test_an_unexpected_error_is_451_with_a_log_id_and_no_text_of_it(folder):
+    world = World()
+    world.next_hop.outcome = RuntimeError("secret detail")
+
+    async def script(client, _):
+        await client.enter()
+        return await client.send(), await client.reply()
+
+    _, (reply, after) = converse(script, world, tmp_path=folder)
+    assert reply == "451 4.3.0 Local error, try again later (log LOG1)"
+    assert after == "closed"
+    assert "secret" not in reply
+    assert len(world.audit.faults) == 1
+
+
+def test_without_an_audit_trail_nobody_is_let_in(folder):
+    world = World()
+    world.audit.failure = Unavailable("disk full")
+
+    async def script(client, _):
+        await client.reply()
+        await client.start_tls()
+        return await client.say("EHLO client.example")
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert reply.startswith("451 4.3.0 ")
+
+
+def test_a_delivered_message_is_acknowledged_even_if_its_record_fails(folder):
+    world = World()
+
+    async def script(client, _):
+        await client.enter()
+        world.audit.failure = Unavailable("disk full")
+        return await client.send()
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert reply.startswith("250 2.0.0")
+    assert len(world.audit.faults) == 1
+
+
+def test_recipients_of_another_next_hop_come_again(folder):
+    world = World()
+    world.next_hop.routes["example.net"] = FakeRoute("example.net")
+
+    async def script(client, _):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        await client.say("RCPT TO:<b@example.org>")
+        return await client.say("RCPT TO:<b@example.net>")
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert reply.startswith("452 4.5.3 ")
+
+
+def test_a_spent_memory_budget_defers_the_message(folder):
+    world = World()
+    world.budget.left = 300_000
+
+    async def script(client, _):
+        await client.enter()
+        big = await client.send(MESSAGE + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 10_000)
+        return big, await client.send()
+
+    _, (big, small) = converse(script, world, tmp_path=folder)
+    assert big.startswith("452 4.3.1 ")
+    assert small.startswith("250 2.0.0")
+    assert world.budget.left == 300_000
+
+
+def test_a_looping_message_is_refused(folder):
+    async def script(client, _):
+        await client.enter()
+        return await client.send(b"Received: from a by b; now\r\n" * 51 + MESSAGE)
+
+    _, reply = converse(script, tmp_path=folder)
+    assert reply.startswith("554 5.4.6 ")
+
+
+def test_too_many_messages_on_a_connection(folder):
+    world = World(limits=Limits(max_messages_per_connection=1))
+
+    async def script(client, _):
+        await client.enter()
+        await client.send()
+        return await client.say("MAIL FROM:<a@acme.example>")
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert reply.startswith("421 4.7.0 ")
+
+
+# --- time ---------------------------------------------------------------------------------------
+
+
+def test_a_silent_client_is_told_and_closed(folder):
+    world = World(timeouts=Timeouts(greeting=timedelta(milliseconds=50)))
+
+    async def script(client, _):
+        await client.reply()
+        return await client.reply(), await client.reply()
+
+    _, (reply, after) = converse(script, world, tmp_path=folder)
+    assert reply.startswith("421 4.4.2 ")
+    assert after == "closed"
+
+
+def test_noop_does_not_prolong_the_greeting(folder):
+    world = World(timeouts=Timeouts(greeting=timedelta(milliseconds=200)))
+
+    async def script(client, _):
+        await client.reply()
+        replies = []
+        for _ in range(40):
+            client.stream.send(b"NOOP\r\n")
+            replies.append(await client.reply())
+            if not replies[-1].startswith("250"):
+                return replies
+            await asyncio.sleep(0.02)
+        return replies
+
+    _, replies = converse(script, world, tmp_path=folder)
+    assert replies[-1].startswith("421 4.4.2 ")
+
+
+def test_an_early_talker_is_refused(folder):
+    async def script(client, _):
+        client.stream.send(b"EHLO eager.example\r\n")
+        return await client.reply(), await client.reply()
+
+    world, (reply, after) = converse(script, tmp_path=folder, banner_delay="1s")
+    assert reply.startswith("554 5.5.0 ")
+    assert after == "closed"
+    assert world.audit.of("refusal")[0]["rule"] == "early_talker"
+
+
+def test_drain_ends_an_idle_session(folder):
+    async def script(client, session):
+        await client.enter()
+        await asyncio.sleep(0)
+        session.drain()
+        return await client.reply(), await client.reply()
+
+    _, (reply, after) = converse(script, tmp_path=folder)
+    assert reply.startswith("421 4.3.2 ")
+    assert after == "closed"
+
+
+def test_drain_lets_a_transaction_finish(folder):
+    async def script(client, session):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        session.drain()
+        await client.say("RCPT TO:<b@example.org>")
+        await client.say("DATA")
+        client.stream.send(MESSAGE + b".\r\n")
+        return await client.reply(), await client.reply(), await client.reply()
+
+    world, (sent, then, after) = converse(script, tmp_path=folder)
+    assert sent.startswith("250 2.0.0")
+    assert then.startswith("421 4.3.2 ")
+    assert after == "closed"
+    assert len(world.next_hop.delivered) == 1
