@@ -19,10 +19,12 @@ __all__ = [
     "certificate_ders",
     "describe_error",
     "is_resumed",
+    "release_buffers",
     "set_groups",
 ]
 
 _LIBRARY: Final = cast("Any", SSL)._lib  # noqa: SLF001  (pyOpenSSL has no public way to these calls)
+_FFI: Final = cast("Any", SSL)._ffi  # noqa: SLF001
 
 MODE_ENABLE_PARTIAL_WRITE: Final = 0x01
 MODE_RELEASE_BUFFERS: Final = 0x10
@@ -46,6 +48,22 @@ def is_resumed(connection: SSL.Connection) -> bool:
     return bool(_LIBRARY.SSL_session_reused(cast("Any", connection)._ssl))  # noqa: SLF001
 
 
+def release_buffers(connection: SSL.Connection) -> bool:
+    """Give a connection new, empty memory BIOs; False, and nothing done, if the old ones hold bytes.
+
+    A memory BIO keeps the size of the most it has ever held: some 5 KiB after a handshake, ten times
+    that after a large message. Idle connections have better uses for memory.
+    """
+    private = cast("Any", connection)
+    if _held_bytes(private._into_ssl) or _held_bytes(private._from_ssl):  # noqa: SLF001
+        return False
+    incoming = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
+    outgoing = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
+    _LIBRARY.SSL_set_bio(private._ssl, incoming, outgoing)  # noqa: SLF001  (frees the old ones)
+    private._into_ssl, private._from_ssl = incoming, outgoing  # noqa: SLF001
+    return True
+
+
 def certificate_ders(connection: SSL.Connection) -> tuple[bytes, ...]:
     """The other side's chain as DER, leaf first; empty if it has shown none.
 
@@ -66,6 +84,10 @@ def describe_error(error: SSL.Error) -> str:
         return "unexpected end of the connection"
     queue = cast("Iterable[tuple[str, str, str]]", error.args[0] if error.args else ())
     return "; ".join(reason for _, _, reason in queue if reason) or "TLS failed without a reason"
+
+
+def _held_bytes(bio: Any) -> int:
+    return int(_LIBRARY.BIO_get_mem_data(bio, _FFI.NULL))
 
 
 def _der(certificate: crypto.X509) -> bytes:

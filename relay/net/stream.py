@@ -26,7 +26,7 @@ from OpenSSL import SSL
 from relay.errors import ConnectionLost, DeadlinePassed, HandshakeFailed, StreamError
 from relay.model import Endpoint
 from relay.net.deadline import Deadline
-from relay.net.openssl import describe_error
+from relay.net.openssl import describe_error, release_buffers
 from relay.net.tls import describe_failure, facts_of
 from relay.tls.clienthello import HelloReader, MalformedHello
 
@@ -46,6 +46,8 @@ _PIECE_BYTES: Final = 64 * 1024
 """What is encrypted and written at a time: four full TLS records."""
 _SLICE_BYTES: Final = 32 * 1024
 """What OpenSSL is fed at a time: its memory BIOs keep the size of the largest bite for good."""
+_SMALL_BYTES: Final = 4 * 1024
+"""What OpenSSL's buffers may grow to without being replaced before we wait."""
 _RECORD_BYTES: Final = 16 * 1024
 _SEALED_BYTES: Final = 80 * 1024
 """More than one piece has after encryption."""
@@ -65,6 +67,7 @@ class TcpStream(asyncio.Protocol):
         "_connection",
         "_deadline",
         "_eof",
+        "_has_grown",
         "_has_leftover",
         "_inbox",
         "_inbox_bytes",
@@ -100,6 +103,7 @@ class TcpStream(asyncio.Protocol):
         self._inbox: list[bytes | memoryview] = []  # as it came, encrypted under TLS
         self._inbox_bytes = 0
         self._has_leftover = False  # OpenSSL may still hold bytes from the handshake's last flight
+        self._has_grown = False  # OpenSSL's buffers have
         self._unread = b""  # ready to be handed out
         self._reading_paused = False
         self._outbox: list[bytes | memoryview] = []  # in clear
@@ -260,6 +264,8 @@ class TcpStream(asyncio.Protocol):
             view = memoryview(data)
             self._inbox.insert(0, view[_SLICE_BYTES:])
             data = view[:_SLICE_BYTES]
+        if len(data) > _SMALL_BYTES:
+            self._has_grown = True
         connection.bio_write(data)
         return True
 
@@ -271,6 +277,8 @@ class TcpStream(asyncio.Protocol):
 
     async def _readable(self) -> None:
         """Wait until something has come, or until nothing can come any more."""
+        if self._has_grown and self._connection is not None:
+            self._has_grown = not release_buffers(self._connection)
         self._reader = self._loop.create_future()
         try:
             await self._reader
@@ -316,6 +324,8 @@ class TcpStream(asyncio.Protocol):
         if self._connection is None:
             self._transport.write(data)
             return
+        if len(data) > _SMALL_BYTES:
+            self._has_grown = True
         try:
             self._connection.send(data)
         except SSL.Error as error:
@@ -391,7 +401,7 @@ class TcpStream(asyncio.Protocol):
             except SSL.WantReadError:
                 pass
             else:
-                self._has_leftover = True
+                self._has_leftover = self._has_grown = True
                 return
             finally:
                 self._ship(connection)
