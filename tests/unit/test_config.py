@@ -93,10 +93,14 @@ def test_every_key_knows_where_it_was_set(folder):
     drop_in(folder, "10.toml", '\n[[listener]]\nname = "Wrong"\n')
     assert mistakes(folder) == [
         'conf.d/10.toml:2: `listener.address` is missing; add `address = "0.0.0.0:25"`',
-        "conf.d/10.toml:2: `listener.certificate` is missing; "
-        'add `certificate = [{ chain = "tls/edge.pem", key = "tls/edge.key" }]`',
-        'conf.d/10.toml:3: `listener.name` = "Wrong" is not allowed; '
-        'use lower-case letters, digits, "-" and "_", at most 32',
+        (
+            "conf.d/10.toml:2: `listener.certificate` is missing; "
+            'add `certificate = [{ chain = "tls/edge.pem", key = "tls/edge.key" }]`'
+        ),
+        (
+            'conf.d/10.toml:3: `listener.name` = "Wrong" is not allowed; '
+            'use lower-case letters, digits, "-" and "_", at most 32'
+        ),
     ]
 
 
@@ -196,12 +200,12 @@ def test_mistakes_in_the_environment_name_the_variable(folder, environ, line):
     ("old", "new", "line"),
     [
         ("hostname =", "hostnam =", "gatepost.toml:1: unknown key `hostnam`; did you mean `hostname`?"),
-        ('"*"]', '"*"]\nmax_recipients = 5', "gatepost.toml:9: unknown key `route.\"*\".max_recipients`; it belongs to [limits]"),
-        ('"*"]', '"*"]\ngreylisting = 5', "gatepost.toml:9: unknown key `route.\"*\".greylisting`; known here: hosts, tls, "),
+        ('"*"]', '"*"]\nmax_recipients = 5', 'gatepost.toml:9: unknown key `route."*".max_recipients`; it belongs to [limits]'),
+        ('"*"]', '"*"]\ngreylisting = 5', 'gatepost.toml:9: unknown key `route."*".greylisting`; known here: hosts, tls, '),
         ('"*"]', '"*"]\ntls = "dane"', 'gatepost.toml:9: `route."*".tls` = "dane" is not known; it comes with a later version'),
         ('"*"]', '"*"]\ntls = "may"', 'gatepost.toml:9: `route."*".tls` = "may" is not known; use verify, fingerprint or off'),
         ('"*"]', '"*"]\nconnect_timeout = "5 min"', "gatepost.toml:9: `route.\"*\".connect_timeout`: '5 min' is no duration; write it as"),
-        ('"*"]', '"*"]\nconnect_timeout = 30', "gatepost.toml:9: `route.\"*\".connect_timeout`: a duration is text with a unit; write it as"),
+        ('"*"]', '"*"]\nconnect_timeout = 30', 'gatepost.toml:9: `route."*".connect_timeout`: a duration is text with a unit; write it as'),
         ('"*"]', '"*"]\nconnect_timeout = "0s"', "gatepost.toml:9: `connect_timeout` = 0 leaves no time at all; "),
         ('"*"]', '"*"]\nxclient = "sure"', 'gatepost.toml:9: `route."*".xclient` = "sure" is not true or false; '),
         ('hosts = ["127.0.0.1:2526"]', 'hosts = "127.0.0.1"', 'gatepost.toml:9: `route."*".hosts` = "127.0.0.1" is not a list; put it in brackets'),
@@ -302,8 +306,10 @@ def test_two_listeners_may_not_meet(folder):
     for address in ("127.0.0.1:2525", "0.0.0.0:2525"):
         second("more", address)
         assert mistakes(folder) == [
-            f'gatepost.toml:12: listeners "partners" and "more" both listen on {address}; '
-            "give each its own address or port"
+            (
+                f'gatepost.toml:12: listeners "partners" and "more" both listen on {address}; '
+                "give each its own address or port"
+            )
         ]
     for address in ("[::]:2525", "127.0.0.2:2525", "127.0.0.1:2526", "unix:/run/x.sock"):
         second("more", address)
