@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy
@@ -27,6 +28,7 @@ __all__ = ["PeerCheck"]
 
 _MAX_DEPTH = 8
 _MAX_REMEMBERED = 16
+_MIN_RSA_BITS = 2048  # NIST SP 800-131A
 _SERVER_USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 _Policy = verification.Policy
@@ -63,24 +65,23 @@ class PeerCheck:
     def _chain_objection(self, facts: TlsFacts, now: datetime) -> str | None:
         if self._store is None:
             return "the route has no CA to trust"
-        leaf, *_ = facts.certificates
-        try:
-            subject = _subject(self._name)
-        except ValueError:
-            return f"no certificate can have the name {self._name!r}"
-        verifier = (
+        leaf = facts.certificates[0].x509
+        builder = (
             verification.PolicyBuilder()
             .store(self._store)
             .time(now)
             .max_chain_depth(_MAX_DEPTH)
             .extension_policies(ca_policy=_ca_policy(), ee_policy=_server_policy())
-            .build_server_verifier(subject)
         )
         try:
-            verifier.verify(leaf.x509, [each.x509 for each in self._known_intermediates(facts)])
+            verifier = builder.build_server_verifier(_subject(self._name))
+        except ValueError:
+            return f"no certificate can have the name {self._name!r}"
+        try:
+            verifier.verify(leaf, [each.x509 for each in self._known_intermediates(facts)])
         except verification.VerificationError as error:
             return f"the certificate is not good for {self._name}: {error}"
-        return None
+        return _key_objection(leaf)
 
     def _known_intermediates(self, facts: TlsFacts) -> tuple[Certificate, ...]:
         """Return the intermediates presented, or for a resumed session those of its first time.
@@ -101,6 +102,14 @@ def _subject(name: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ip_address(name))  # RFC 9525 6.5: an address needs an IP-ID
     except ValueError:
         return x509.DNSName(name.removesuffix("."))
+
+
+def _key_objection(leaf: x509.Certificate) -> str | None:
+    """The verifier looks at the keys of issuers only."""
+    key = leaf.public_key()
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
+        return f"an RSA key of {key.key_size} bits is too weak"
+    return None
 
 
 def _ca_policy() -> ExtensionPolicy:
