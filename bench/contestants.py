@@ -16,6 +16,9 @@ workers = {workers}
 state_dir = "state"
 allowlist = "allowlist.toml"
 
+[limits]
+max_connections = 12000
+
 [log]
 level = "warning"
 

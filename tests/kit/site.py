@@ -84,6 +84,7 @@ class Site:
         return {
             "hostname": "edge.example",
             "workers": 2,
+            "limits": {"max_connections": 12_000, **tables.pop("limits", {})},
             **tables,
             "listener": [listener],
             "route": {"*": route},
