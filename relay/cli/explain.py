@@ -27,7 +27,7 @@ _BY_STATUS = {
     "partner told you by another way, let it in with:",
     TrustStatus.UNTRUSTED: "The identity asks for a chain to a trusted CA, and there is none: set "
     "`client_ca` of the listener, have the client send its intermediate certificates, or pin its "
-    "key with `chain = \"pin-only\"`.",
+    'key with `chain = "pin-only"`.',
     TrustStatus.EXPIRED: "The certificate or the pin's own `not_after` has expired: the partner "
     "renews the certificate, or you set a later `not_after`.",
     TrustStatus.NOT_YET_VALID: "The certificate or the pin's `not_before` lies in the future: look "
@@ -91,10 +91,9 @@ def _show(console: "Console", records: "list[Record]", advice: str, command: str
 def tell(record: "Record") -> list[str]:
     """Return one record in words, a line each."""
     peer = f"{record.get('peer_address', '?')}:{record.get('peer_port', '?')}"
-    lines = [
-        f"{record.get('time', '?')}  {record.get('kind', '?')}  {peer} at listener "
-        f"{record.get('listener', '?')}, reference {record.get('reference', '?')}"
-    ]
+    where = f"{peer} at listener {record.get('listener', '?')}"
+    what = f"{record.get('time', '?')}  {record.get('kind', '?')}"
+    lines = [f"{what}  {where}, reference {record.get('reference', '?')}"]
     for heading, text in _sections(record):
         if text:
             lines.append(f"    {heading:<12} {text}")
