@@ -22,6 +22,7 @@ from relay.cli.key_files import (
     load_private_key,
     make_ca_key,
     make_private_key,
+    refuse_existing,
     write_new,
 )
 from relay.errors import ConfigurationError
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from relay.pki.issuing import PublicKey
 
-__all__ = ["CaFolder", "IssuedFiles", "create_ca", "issue_to_files"]
+__all__ = ["CaFolder", "IssuedFiles", "create_ca", "issue_to_files", "valid_from_now"]
 
 BACKDATED = timedelta(minutes=5)
 """A new certificate is valid since then: clocks differ."""
@@ -152,6 +153,7 @@ def create_ca(
         ConfigurationError: it has one.
     """
     made = CaFolder(folder)
+    refuse_existing(made.certificate_path)
     key = make_ca_key(key_type)
     root = issue_root(name, key, x509.random_serial_number(), valid_from_now(days))
     write_new(made.key_path, encode_private_key(key, passphrase), is_secret=True)
@@ -176,9 +178,7 @@ def issue_to_files(
     """
     file_name = file_name or subject.common_name
     chain_path, key_path = folder / f"{file_name}.pem", folder / f"{file_name}.key"
-    if chain_path.exists():
-        remedy = "choose another name, or another folder with --out"
-        raise ConfigurationError("the file exists already", remedy=remedy, path=chain_path)
+    refuse_existing(chain_path)
     key = make_private_key(key_type)
     write_new(key_path, encode_private_key(key), is_secret=True)
     try:

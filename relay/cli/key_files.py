@@ -31,6 +31,7 @@ __all__ = [
     "load_private_key",
     "make_ca_key",
     "make_private_key",
+    "refuse_existing",
     "write_new",
 ]
 
@@ -89,6 +90,13 @@ def load_private_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
     return key
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise ConfigurationError if a file is there that a new one would replace."""
+    if path.exists():
+        remedy = "choose another name or folder, or move it away"
+        raise ConfigurationError("the file exists already", remedy=remedy, path=path)
+
+
 def write_new(path: Path, content: bytes, *, is_secret: bool = False) -> None:
     """Write a file that must not be there yet; a secret one is readable by its owner only.
 
@@ -96,13 +104,10 @@ def write_new(path: Path, content: bytes, *, is_secret: bool = False) -> None:
         ConfigurationError: it is there already.
         OSError: it cannot be written.
     """
+    refuse_existing(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     mode = 0o600 if is_secret else 0o644
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    except FileExistsError:
-        remedy = "choose another name or folder, or move it away"
-        raise ConfigurationError("the file exists already", remedy=remedy, path=path) from None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -7,7 +7,7 @@ of the CA's folder (`relay/cli/ca_folder.py`). RFC 5280, RFC 2986 (requests), RF
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -40,9 +40,6 @@ __all__ = [
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
-
-PKCS12_ROUNDS: Final = 100_000
-"""Of the password's derivation: a stolen file has to cost something to open."""
 
 
 class Validity(NamedTuple):
@@ -199,7 +196,6 @@ def pack_pkcs12(
     """
     encryption = (
         PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(PKCS12_ROUNDS)
         .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
         .hmac_hash(hashes.SHA256())
         .build(password)

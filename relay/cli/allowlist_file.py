@@ -1,0 +1,174 @@
+"""The allowlist on disk, edited for the operator: comments and order stay, a broken file never lands.
+
+Every edit is made under a lock, checked by `relay.pki.allowlist` as the relay will, and put in place
+by a rename, so that a running relay sees the old list or the new one. Decides nothing about pins.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomlkit
+from tomlkit.items import AoT, Array
+
+from relay.errors import ConfigurationError
+from relay.pki.allowlist import Allowlist, parse_allowlist
+from relay.pki.pins import format_pin, parse_pin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["add_identity", "add_pins", "read_allowlist", "remove_identity", "remove_pin"]
+
+_HEADER = """\
+# Who may send through this relay: one [[identity]] each. `gatepost pin` edits this file, so may you;
+# a running relay takes it over when it changes. certs/README.md says how pins work.
+"""
+
+
+def read_allowlist(path: Path) -> Allowlist:
+    """Read and check the list; a file that is not there yet is an empty one.
+
+    Raises:
+        ConfigurationError: it has mistakes.
+    """
+    return parse_allowlist(_read(path), path)
+
+
+def add_identity(path: Path, values: Mapping[str, Any]) -> None:
+    """Append an `[[identity]]`; `values` are its keys in the order to write them.
+
+    Raises:
+        ConfigurationError: the list would no longer be right.
+    """
+    table = tomlkit.table()
+    for key, value in values.items():
+        table.add(key, value)
+    document = tomlkit.document()
+    document.add("identity", tomlkit.aot())
+    document["identity"].append(table)
+    added = tomlkit.dumps(document).strip() + "\n"
+
+    def append(text: str) -> str:
+        text = text or _HEADER
+        return text + ("" if text.endswith("\n") else "\n") + "\n" + added
+
+    _edit(path, append)
+
+
+def add_pins(path: Path, name: str, pins: Sequence[str]) -> None:
+    """Add pins to an identity. Raises as `add_identity`, also if there is no such identity."""
+
+    def change(identities: AoT, index: int) -> None:
+        table = identities[index]
+        known = table.get("pins")
+        if isinstance(known, Array):
+            known.extend(pins)
+        else:
+            table["pins"] = list(pins)
+
+    _edit(path, lambda text: _changed(text, path, name, change))
+
+
+def remove_pin(path: Path, name: str, pin: str) -> None:
+    """Take one pin, in canonical spelling, from an identity; it must keep another or a name."""
+
+    def change(identities: AoT, index: int) -> None:
+        table = identities[index]
+        pins = table.get("pins", [])
+        spelled = next((each for each in pins if format_pin(parse_pin(each)) == pin), None)
+        if spelled is None:
+            remedy = f"see its pins with `gatepost pin show {name}`"
+            raise ConfigurationError(f"{name} has no pin {pin}", remedy=remedy, path=path)
+        pins.remove(spelled)
+        if not pins and "names" in table:
+            del table["pins"]
+        elif not pins:
+            remedy = f"remove the identity with `gatepost pin remove {name}`, or add a pin first"
+            raise ConfigurationError(f"it is the only pin of {name}", remedy=remedy, path=path)
+
+    _edit(path, lambda text: _changed(text, path, name, change))
+
+
+def remove_identity(path: Path, name: str) -> None:
+    """Take an identity out of the list. Raises as `add_pins`."""
+    _edit(path, lambda text: _changed(text, path, name, lambda all_, index: all_.pop(index)))
+
+
+def _changed(text: str, path: Path, name: str, change: Callable[[AoT, int], object]) -> str:
+    document = tomlkit.parse(text)
+    identities = document.get("identity", tomlkit.aot())
+    if not isinstance(identities, AoT):
+        remedy = "edit it by hand, or write each identity as [[identity]]"
+        raise ConfigurationError(
+            "identities in one line cannot be edited", remedy=remedy, path=path
+        )
+    for index, table in enumerate(identities):
+        if table.get("name") == name:
+            change(identities, index)
+            return tomlkit.dumps(document)
+    remedy = "see who is known with `gatepost pin list`"
+    raise ConfigurationError(f"no identity is called {name}", remedy=remedy, path=path)
+
+
+def _edit(path: Path, change: Callable[[str], str]) -> None:
+    """Replace the text of the file by `change` of it, unless the outcome has mistakes."""
+    path = path.resolve()  # a link stays a link
+    with _lock(path.parent):
+        before = _read(path)
+        parse_allowlist(before, path)
+        after = change(before)
+        parse_allowlist(after, path)
+        _replace(path, after)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_bytes().decode()  # line ends as they are
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        remedy = "save the file as UTF-8"
+        raise ConfigurationError("not UTF-8", remedy=remedy, path=path, line=line) from None
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Put a text in the place of a file at once, with the file's mode and owner."""
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(descriptor)
+            _take_over_mode(path, descriptor)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def _take_over_mode(path: Path, descriptor: int) -> None:
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, 0o644)
+        return
+    os.fchmod(descriptor, old.st_mode & 0o777)
+    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
+        os.fchown(descriptor, old.st_uid, old.st_gid)

@@ -1,0 +1,375 @@
+"""`gatepost cert`: certificates for partners and for ourselves, in one step with their pins."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from relay.cli.allowlist_file import read_allowlist
+from relay.cli.ca_folder import issue_to_files, valid_from_now
+from relay.cli.certificate_view import describe, describe_pem, print_description
+from relay.cli.context import ConfigOption, JsonOption
+from relay.cli.identity_options import (
+    ChainOption,
+    ContactOption,
+    NetworksOption,
+    NotAfterOption,
+    RecipientsOption,
+    SendersOption,
+    TierOption,
+    check_name,
+    identity_values,
+)
+from relay.cli.key_files import KeyType, load_private_key, refuse_existing, write_new
+from relay.cli.output import emit, progress, table
+from relay.cli.partner_guide import exim_lines, postfix_lines
+from relay.cli.pinning import Pinning, prepare_pinning
+from relay.cli.secrets import PassphraseFileOption, read_passphrase, read_password
+from relay.cli.site import Site, find_site
+from relay.errors import ConfigurationError
+from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
+from relay.pki.issuing import PrivateKey, PublicKey, Subject, pack_pkcs12, read_request
+from relay.pki.names import parse_name
+from relay.pki.pins import pin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from rich.console import Console
+
+__all__ = ["app", "export", "issue", "list_issued", "show", "sign"]
+
+_T = TypeVar("_T")
+
+app = typer.Typer(no_args_is_help=True)
+
+NameArgument = Annotated[
+    str, typer.Argument(help="Short name, as acme-billing.", show_default=False)
+]
+DnsOption = Annotated[list[str] | None, typer.Option(help="DNS name in it. Again for more.")]
+UriOption = Annotated[list[str] | None, typer.Option(help="URI in it, as spiffe://acme/billing.")]
+ServerOption = Annotated[
+    bool, typer.Option("--server", help="For TLS servers too (an MTA, this relay).")
+]
+DaysOption = Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")]
+PinOption = Annotated[bool, typer.Option("--pin", help="Put its pin into the allowlist at once.")]
+OutOption = Annotated[
+    Path | None, typer.Option(help="Folder for the files; else clients, or tls with --server.")
+]
+P12PasswordOption = Annotated[
+    Path | None,
+    typer.Option(help="File with the password of the PKCS#12 file.", show_default=False),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Certificates of our own CA."""
+
+
+@app.command()
+def issue(
+    name: NameArgument,
+    *,
+    dns: DnsOption = None,
+    uri: UriOption = None,
+    server: ServerOption = False,
+    days: DaysOption = 90,
+    key_type: Annotated[KeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
+    pin: PinOption = False,
+    senders: SendersOption = None,
+    recipients: RecipientsOption = None,
+    networks: NetworksOption = None,
+    tier: TierOption = None,
+    chain: ChainOption = None,
+    not_after: NotAfterOption = "",
+    contact: ContactOption = "",
+    p12: Annotated[bool, typer.Option("--p12", help="Write NAME.p12 too: Windows, Java.")] = False,
+    p12_password_file: P12PasswordOption = None,
+    out: OutOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and its certificate; with --pin, let it in; say what the partner configures.
+
+    Writes NAME.pem and NAME.key (mode 0600). No key is ever printed, no file written over.
+    """
+    site = find_site(config)
+    subject = _subject(check_name(name), dns, uri, server=server)
+    values = identity_values(
+        senders=senders,
+        recipients=recipients,
+        networks=networks,
+        tier=tier,
+        chain=chain,
+        not_after=not_after,
+        contact=contact,
+    )
+    pinning = _pinning(site, name, values, wanted=pin)
+    folder = _folder(site, out, server=server)
+    packed = _NewP12(folder / f"{name}.p12", p12_password_file) if p12 else None
+    with progress(f"making a key and a certificate for {name}"):
+        files = issue_to_files(
+            site.ca,
+            subject,
+            folder,
+            key_type=key_type,
+            days=days,
+            passphrase=read_passphrase(passphrase_file),
+        )
+        if packed:
+            packed.write(name, load_private_key(files.key_path), files.certificate, site)
+        if pinning:
+            pinning.add([str(pin_of(files.certificate))])
+    written = {"chain": files.chain_path, "key_file": files.key_path}
+    if packed:
+        written["p12"] = packed.path
+    _answer(site, name, files.certificate, written, is_pinned=pin, as_json=as_json)
+
+
+@app.command()
+def sign(
+    request: Annotated[Path, typer.Argument(help="PEM file with a signing request (CSR).")],
+    *,
+    name: Annotated[str, typer.Option(help="Short name; else the request's CN.")] = "",
+    dns: DnsOption = None,
+    uri: UriOption = None,
+    names_from_request: Annotated[
+        bool, typer.Option("--names-from-request", help="Grant all names that it asks for.")
+    ] = False,
+    server: ServerOption = False,
+    days: DaysOption = 90,
+    pin: PinOption = False,
+    senders: SendersOption = None,
+    recipients: RecipientsOption = None,
+    networks: NetworksOption = None,
+    tier: TierOption = None,
+    chain: ChainOption = None,
+    not_after: NotAfterOption = "",
+    contact: ContactOption = "",
+    out: OutOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a request, so that the key never leaves its owner. The names in it are ours to give."""
+    site = find_site(config)
+    public_key, wished = _read_request(request)
+    name = check_name(name or wished.common_name)
+    subject = _subject(name, dns, uri, server=server)
+    if names_from_request:
+        subject = subject._replace(names=tuple(dict.fromkeys((*subject.names, *wished.names))))
+    values = identity_values(
+        senders=senders,
+        recipients=recipients,
+        networks=networks,
+        tier=tier,
+        chain=chain,
+        not_after=not_after,
+        contact=contact,
+    )
+    pinning = _pinning(site, name, values, wanted=pin)
+    path = _folder(site, out, server=server) / f"{name}.pem"
+    refuse_existing(path)
+    passphrase = read_passphrase(passphrase_file)
+    issued = site.ca.issue(subject, public_key, valid_from_now(days), passphrase)
+    write_new(path, _pem(issued))
+    if pinning:
+        pinning.add([str(pin_of(issued))])
+    _answer(site, name, issued, {"chain": path}, is_pinned=pin, as_json=as_json)
+
+
+@app.command("list")
+def list_issued(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List what our CA has signed."""
+    site = find_site(config)
+    allowlist = read_allowlist(site.allowlist)
+    now = datetime.now(UTC)
+    records = [
+        {
+            "name": record["name"],
+            "purpose": record["purpose"],
+            "serial": record["serial"],
+            "not_after": record["not_after"],
+            "days_left": (datetime.fromisoformat(record["not_after"]) - now).days,
+            "names": record["names"],
+            "spki": record["spki"],
+            "identity": getattr(allowlist.with_pin(record["spki"]), "name", None),
+        }
+        for record in site.ca.issued()
+    ]
+
+    def human(console: "Console") -> None:
+        headings = ("name", "for", "pinned as", "valid until", "days left", "serial")
+        keys = ("name", "purpose", "identity", "not_after", "days_left", "serial")
+        console.print(table(headings, [[record[key] for key in keys] for record in records]))
+
+    emit(records, as_json=as_json, human=human)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(help="A PEM file, or the name it was issued under.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a certificate, request or public key, with its pins in all spellings."""
+    site = find_site(config)
+    path = Path(what)
+    if path.is_file():
+        value = _at(path, describe_pem, path.read_bytes())
+    else:
+        value = describe(_issued(site, what))
+    allowlist = read_allowlist(site.allowlist)
+    pins = [forms["hex"] for forms in value["pins"].values()]
+    found = next((each for each in map(allowlist.with_pin, pins) if each), None)
+    value["pinned_as"] = found.name if found else None
+    emit(value, as_json=as_json, human=lambda console: print_description(console, value))
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="The name it was issued under.")],
+    *,
+    kind: Annotated[
+        Literal["pem", "p12"],
+        typer.Option("--format", help="p12: with the key, for Windows, Java."),
+    ] = "pem",
+    out: Annotated[
+        Path | None, typer.Option(help="The new file; else, for pem, the output.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(help="The private key for p12; else clients/NAME.key.")
+    ] = None,
+    p12_password_file: P12PasswordOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write a certificate again: as PEM, or with its key as PKCS#12."""
+    site = find_site(config)
+    issued = _issued(site, name)
+    if kind == "pem":
+        if out is None:
+            typer.echo(_pem(issued).decode(), nl=False)
+        else:
+            write_new(out, _pem(issued))
+        return
+    key_path = key or site.folder / "clients" / f"{name}.key"
+    packed = _NewP12(out or Path(f"{name}.p12"), p12_password_file)
+    private_key = load_private_key(key_path)
+    if private_key.public_key() != issued.public_key:
+        remedy = "give the key that belongs to it with --key"
+        raise ConfigurationError(f"not the key of {name}", remedy=remedy, path=key_path)
+    packed.write(name, private_key, issued, site)
+    typer.echo(packed.path)
+
+
+class _NewP12:
+    """A PKCS#12 file to be: whether it can be written is settled before anything is made."""
+
+    def __init__(self, path: Path, password_file: Path | None) -> None:
+        refuse_existing(path)
+        self.path = path
+        self._password = read_password(password_file, path.name, "--p12-password-file")
+
+    def write(self, name: str, key: PrivateKey, certificate: Certificate, site: Site) -> None:
+        issuers = [site.ca.certificate().x509]
+        content = pack_pkcs12(name, key, certificate.x509, issuers, self._password)
+        write_new(self.path, content, is_secret=True)
+
+
+def _subject(name: str, dns: list[str] | None, uri: list[str] | None, *, server: bool) -> Subject:
+    names = [parse_name(f"dns:{each}") for each in dns or ()]
+    names += [parse_name(f"uri:{each}") for each in uri or ()]
+    if server and not names:
+        names = [parse_name(f"dns:{name}")]  # no client looks at the CN of a server (RFC 9525 2)
+    return Subject(name, tuple(names), "server" if server else "client")
+
+
+def _pinning(site: Site, name: str, values: dict[str, Any], *, wanted: bool) -> Pinning | None:
+    if wanted:
+        return prepare_pinning(site.allowlist, name, values)
+    if values:
+        options = ", ".join(f"--{key.replace('_', '-')}" for key in values)
+        raise ConfigurationError(f"{options} without --pin", remedy="add --pin, or leave it out")
+    return None
+
+
+def _folder(site: Site, out: Path | None, *, server: bool) -> Path:
+    return out or site.folder / ("tls" if server else "clients")
+
+
+def _issued(site: Site, name: str) -> Certificate:
+    found = site.ca.find(name)
+    if found is None:
+        remedy = "give a PEM file, or a name that `gatepost cert list` shows"
+        raise ConfigurationError(f"no certificate was issued as {name!r}", remedy=remedy)
+    return found
+
+
+def _read_request(path: Path) -> tuple[PublicKey, Subject]:
+    return _at(path, read_request, path.read_bytes())
+
+
+def _at(path: Path, parse: "Callable[[bytes], _T]", content: bytes) -> "_T":
+    """Parse the content of a file; a mistake in it is a mistake at its path."""
+    try:
+        return parse(content)
+    except ConfigurationError as error:
+        raise ConfigurationError(error.problem, remedy=error.remedy, path=path) from error
+    except MalformedCertificate as error:
+        remedy = "give a PEM file that `openssl x509 -in FILE -text` can read"
+        raise ConfigurationError("a malformed certificate", remedy=remedy, path=path) from error
+
+
+def _is_ours(site: Site) -> bool:
+    """Whether this relay shows a certificate of our own CA; so it is as long as none is there."""
+    path = site.server_certificate
+    if path is None or not path.is_file():
+        return True
+    chain = parse_pem_chain(path.read_bytes())
+    return bool(chain) and chain[-1].issuer == site.ca.certificate().subject
+
+
+def _pem(certificate: Certificate) -> bytes:
+    return certificate.x509.public_bytes(Encoding.PEM)
+
+
+def _answer(
+    site: Site,
+    name: str,
+    issued: Certificate,
+    written: "Mapping[str, Path]",
+    *,
+    is_pinned: bool,
+    as_json: bool,
+) -> None:
+    """Say what was made, and what its holder configures."""
+    root = site.ca.certificate_path
+    has_own_ca = _is_ours(site)
+    postfix = postfix_lines(site.edge, name, has_own_ca=has_own_ca)
+    exim = exim_lines(site.edge, name, has_own_ca=has_own_ca)
+    value = {
+        **describe(issued),
+        **written,
+        "ca": root,
+        "pinned_in": site.allowlist if is_pinned else None,
+        "partner": {"postfix": postfix, "exim": exim},
+    }
+
+    def human(console: "Console") -> None:
+        for what, path in written.items():
+            console.print(f"{what.replace('_', ' '):<12} {path}")
+        print_description(console, describe(issued))
+        if is_pinned:
+            console.print(f"pinned in    {site.allowlist}")
+        else:
+            pin = pin_of(issued)
+            console.print(f"not pinned   let it in with: gatepost pin add {name} --pin {pin}")
+        if "server" not in value["purposes"]:
+            console.print(f"\nGive the partner these files and {root} (as gatepost-root.pem):\n")
+            console.print(f"{postfix}\n\n{exim}")
+
+    emit(value, as_json=as_json, human=human)

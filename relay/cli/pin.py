@@ -1,0 +1,190 @@
+"""`gatepost pin`: who is let in, by which key. Edits the allowlist; comments in it stay."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relay.cli.allowlist_file import read_allowlist, remove_identity, remove_pin
+from relay.cli.context import ConfigOption, JsonOption
+from relay.cli.identity_options import (
+    ChainOption,
+    ContactOption,
+    NetworksOption,
+    NotAfterOption,
+    RecipientsOption,
+    SendersOption,
+    TierOption,
+    check_name,
+    identity_values,
+)
+from relay.cli.output import emit, progress, table
+from relay.cli.pinning import prepare_pinning
+from relay.cli.site import find_site
+from relay.errors import ConfigurationError
+from relay.model import Identity
+from relay.pki.pins import PinKind, format_pin, parse_pin, pin_forms, pin_of_pem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["add", "app", "list_pins", "remove", "show"]
+
+app = typer.Typer(no_args_is_help=True)
+
+NameArgument = Annotated[str, typer.Argument(help="The identity's name.", show_default=False)]
+PinsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pin", help="spki:sha256:... or cert:sha256:..., in hex or base64. Again for more."
+    ),
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Who is let in, by which key (the allowlist)."""
+
+
+@app.command()
+def add(
+    name: NameArgument,
+    *,
+    pin: PinsOption = None,
+    cert: Annotated[
+        list[Path] | None, typer.Option(help="PEM file: certificate, request or public key.")
+    ] = None,
+    kind: Annotated[
+        PinKind, typer.Option(help="What of --cert to pin; spki outlives a renewal with its key.")
+    ] = "spki",
+    names: Annotated[
+        list[str] | None,
+        typer.Option(help="Certificate name from a trusted CA: dns:mail.acme.example."),
+    ] = None,
+    senders: SendersOption = None,
+    recipients: RecipientsOption = None,
+    networks: NetworksOption = None,
+    tier: TierOption = None,
+    chain: ChainOption = None,
+    not_after: NotAfterOption = "",
+    contact: ContactOption = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a key in: as a new identity, or as the next key of one that is known."""
+    site = find_site(config)
+    pins = [format_pin(parse_pin(text)) for text in pin or ()]
+    pins += [_pin_of_file(path, kind) for path in cert or ()]
+    if not pins and not names:
+        remedy = "give --pin, --cert FILE or --names"
+        raise ConfigurationError("nothing to know it by", remedy=remedy)
+    values = identity_values(
+        names=names,
+        senders=senders,
+        recipients=recipients,
+        networks=networks,
+        tier=tier,
+        chain=chain,
+        not_after=not_after,
+        contact=contact,
+    )
+    with progress("editing the allowlist"):
+        pinning = prepare_pinning(site.allowlist, check_name(name), values)
+        pinning.add(pins)
+    _answer(site.allowlist, name, as_json=as_json)
+
+
+@app.command()
+def remove(
+    name: NameArgument,
+    *,
+    pin: Annotated[str, typer.Option(help="This pin only, not the identity.")] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take an identity out of the allowlist, or one of its pins."""
+    path = find_site(config).allowlist
+    with progress("editing the allowlist"):
+        if pin:
+            remove_pin(path, name, format_pin(parse_pin(pin)))
+        else:
+            remove_identity(path, name)
+    what = pin or f"identity {name}"
+    value = {"name": name, "removed": what, "allowlist": path}
+    emit(value, as_json=as_json, human=lambda console: console.print(f"{path}: {what} removed"))
+
+
+@app.command("list")
+def list_pins(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """List all identities."""
+    identities = read_allowlist(find_site(config).allowlist).identities
+
+    def human(console: "Console") -> None:
+        headings = ("name", "tier", "senders", "known by", "until")
+        rows = (
+            (
+                each.name,
+                each.tier,
+                "any" if each.senders is None else " ".join(each.senders),
+                " ".join(_shortened(known) for known in (*each.pins, *each.names)),
+                each.not_after and f"{each.not_after:%Y-%m-%d}",
+            )
+            for each in identities
+        )
+        console.print(table(headings, rows))
+
+    emit([_described(each) for each in identities], as_json=as_json, human=human)
+
+
+@app.command()
+def show(name: NameArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show an identity, with its pins in all spellings."""
+    _answer(find_site(config).allowlist, name, as_json=as_json)
+
+
+def _answer(path: Path, name: str, *, as_json: bool) -> None:
+    identity = read_allowlist(path).find(name)
+    if identity is None:
+        remedy = "see who is known with `gatepost pin list`"
+        raise ConfigurationError(f"no identity is called {name}", remedy=remedy, path=path)
+    value = _described(identity)
+    value["pins"] = [pin_forms(parse_pin(pin)) for pin in identity.pins]
+
+    def human(console: "Console") -> None:
+        for key, shown in value.items():
+            if key != "pins" and shown:
+                text = " ".join(shown) if isinstance(shown, list) else shown
+                console.print(f"{key.replace('_', ' '):<12} {text}")
+        for forms in value["pins"]:
+            for form in forms.values():
+                console.print(f"{'pin':<12} {form}")
+
+    emit(value, as_json=as_json, human=human)
+
+
+def _described(identity: Identity) -> dict[str, Any]:
+    return {
+        "name": identity.name,
+        "pins": list(identity.pins),
+        "names": list(identity.names),
+        "chain": identity.chain,
+        "senders": identity.senders and list(identity.senders),
+        "recipients": identity.recipients and list(identity.recipients),
+        "header_from": identity.header_from,
+        "networks": identity.networks and [str(each) for each in identity.networks],
+        "tier": str(identity.tier),
+        "not_before": identity.not_before and identity.not_before.isoformat(),
+        "not_after": identity.not_after and identity.not_after.isoformat(),
+        "contact": identity.contact,
+    }
+
+
+def _pin_of_file(path: Path, kind: PinKind) -> str:
+    try:
+        return format_pin(pin_of_pem(path.read_bytes(), kind=kind))
+    except ConfigurationError as error:
+        raise ConfigurationError(error.problem, remedy=error.remedy, path=path) from error
+
+
+def _shortened(known: str) -> str:
+    return f"{known[:24]}..." if known.startswith(("spki:", "cert:")) else known

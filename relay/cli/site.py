@@ -1,0 +1,72 @@
+"""Where a command finds things: the configuration's folder, its CA, its allowlist, its address.
+
+Commands about certificates and pins must work before there is a configuration: a certificate has to
+be made before a configuration can name it. Everything has its usual place then.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from relay.cli.ca_folder import CaFolder
+from relay.cli.context import find_config
+from relay.cli.partner_guide import Edge
+from relay.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from relay.settings import Listener, Settings
+
+__all__ = ["Site", "find_site"]
+
+
+class Site(NamedTuple):
+    """The places and names of one configuration."""
+
+    folder: Path
+    allowlist: Path
+    edge: Edge
+    server_certificate: Path | None = None
+    """What this relay shows to its clients, as far as it is known."""
+
+    @property
+    def ca(self) -> CaFolder:
+        """The CA beside the configuration."""
+        return CaFolder(self.folder / "ca")
+
+
+def find_site(config: Path | None) -> Site:
+    """Find the site of a configuration file; without one, that of its folder or the working folder.
+
+    Raises:
+        ConfigurationError: the configuration has mistakes.
+    """
+    try:
+        path = find_config(config)
+    except ConfigurationError:
+        path = Path("gatepost.toml")
+    if not path.exists():
+        return Site(path.parent, path.parent / "allowlist.toml", Edge("edge.example.org", 25))
+    from relay.config import load  # noqa: PLC0415  pydantic is slow to import
+
+    settings = load(path, os.environ).settings
+    listener = _public_listener(settings)
+    shown = listener.certificate[0].chain
+    return Site(path.parent, settings.allowlist, _edge_of(settings, listener), shown)
+
+
+def _public_listener(settings: Settings) -> Listener:
+    """The first listener that asks for certificates."""
+    asking = (each for each in settings.listener if each.client_certificate != "off")
+    return next(asking, settings.listener[0])
+
+
+def _edge_of(settings: Settings, listener: Listener) -> Edge:
+    """How a partner reaches a listener: by our name, unless it is for this machine only."""
+    host, _, port = listener.address.rpartition(":")
+    is_implicit = listener.tls == "implicit"
+    if listener.address.startswith("unix:") or not port.isdecimal():
+        return Edge(settings.hostname, 25, is_implicit)
+    is_loopback = host.startswith("127.") or host in {"[::1]", "localhost"}
+    return Edge(host if is_loopback else settings.hostname, int(port), is_implicit)
