@@ -1,7 +1,6 @@
 """One connection from the banner to the close: the real session and engine, a fake world."""
 
 import asyncio
-from datetime import timedelta
 
 import pytest
 
@@ -470,7 +469,7 @@ def test_too_many_messages_on_a_connection(folder):
 
 
 def test_a_silent_client_is_told_and_closed(folder):
-    world = World(timeouts=Timeouts(greeting=timedelta(milliseconds=50)))
+    world = World(timeouts=Timeouts(greeting="50ms"))
 
     async def script(client, _):
         await client.reply()
@@ -482,7 +481,7 @@ def test_a_silent_client_is_told_and_closed(folder):
 
 
 def test_noop_does_not_prolong_the_greeting(folder):
-    world = World(timeouts=Timeouts(greeting=timedelta(milliseconds=200)))
+    world = World(timeouts=Timeouts(greeting="200ms"))
 
     async def script(client, _):
         await client.reply()
