@@ -33,8 +33,9 @@ MAX_PATH_BYTES: Final = 256  # RFC 5321 4.5.3.1.3, with the angle brackets
 MAX_LABEL_BYTES: Final = 63  # RFC 1035 2.3.4
 
 # RFC 6531 3.3: UTF8-non-ascii joins atext, qtextSMTP and sub-domain. C1 controls are left out, and
-# so are the two separators that many programs take for a line end.
-_NON_ASCII = r"\u00a0-\u2027\u202a-\U0010ffff"
+# so are the two separators that many programs take for a line end, and surrogates, which stand for
+# bytes that are no UTF-8.
+_NON_ASCII = r"\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 
 # Local-part = Dot-string / Quoted-string; Dot-string = Atom *("." Atom)
 _ATOM = rf"[A-Za-z0-9!#$%&'*+\-/=?^_`{{|}}~{_NON_ASCII}]++"
