@@ -19,6 +19,7 @@ __all__ = [
     "certificate_ders",
     "describe_error",
     "is_resumed",
+    "outgoing_bytes",
     "release_buffers",
     "set_groups",
 ]
@@ -62,6 +63,11 @@ def release_buffers(connection: SSL.Connection) -> bool:
     _LIBRARY.SSL_set_bio(private._ssl, incoming, outgoing)  # noqa: SLF001  (frees the old ones)
     private._into_ssl, private._from_ssl = incoming, outgoing  # noqa: SLF001
     return True
+
+
+def outgoing_bytes(connection: SSL.Connection) -> int:
+    """How many bytes wait to be sent; asking costs less than pyOpenSSL's exception for none."""
+    return _held_bytes(cast("Any", connection)._from_ssl)  # noqa: SLF001
 
 
 def certificate_ders(connection: SSL.Connection) -> tuple[bytes, ...]:

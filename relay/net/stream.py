@@ -17,7 +17,6 @@ TLS starts goes to the TLS parser, which wants a handshake there (CVE-2011-0411)
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
 
@@ -25,8 +24,8 @@ from OpenSSL import SSL
 
 from relay.errors import ConnectionLost, DeadlinePassed, HandshakeFailed, StreamError
 from relay.model import Endpoint
+from relay.net.channel import TlsChannel
 from relay.net.deadline import Deadline
-from relay.net.openssl import describe_error, release_buffers
 from relay.net.tls import describe_failure, facts_of
 from relay.tls.clienthello import HelloReader, MalformedHello
 
@@ -44,13 +43,6 @@ __all__ = ["TcpStream"]
 _INBOX_LIMIT: Final = 256 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 """What is encrypted and written at a time: four full TLS records."""
-_SLICE_BYTES: Final = 32 * 1024
-"""What OpenSSL is fed at a time: its memory BIOs keep the size of the largest bite for good."""
-_SMALL_BYTES: Final = 4 * 1024
-"""What OpenSSL's buffers may grow to without being replaced before we wait."""
-_RECORD_BYTES: Final = 16 * 1024
-_SEALED_BYTES: Final = 80 * 1024
-"""More than one piece has after encryption."""
 _CLOSE_TIME: Final = timedelta(seconds=2)
 _UNEXPECTED_MESSAGE: Final = bytes((21, 3, 1, 0, 2, 2, 10))  # a fatal alert, RFC 8446 6
 
@@ -63,23 +55,19 @@ class TcpStream(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_channel",
         "_closing",
-        "_connection",
         "_deadline",
         "_eof",
-        "_has_grown",
-        "_has_leftover",
         "_inbox",
         "_inbox_bytes",
         "_loop",
         "_lost",
-        "_notified",
         "_on_connection",
         "_outbox",
         "_problem",
         "_reader",
         "_reading_paused",
-        "_ticket_taker",
         "_transport",
         "_unread",
         "_writer",
@@ -97,20 +85,16 @@ class TcpStream(asyncio.Protocol):
         self._loop: asyncio.AbstractEventLoop
         self._transport: asyncio.Transport
         self._deadline: Deadline
-        self._connection: SSL.Connection | None = None
-        self._ticket_taker: Callable[[], None] | None = None
+        self._channel: TlsChannel | None = None
 
         self._inbox: list[bytes | memoryview] = []  # as it came, encrypted under TLS
         self._inbox_bytes = 0
-        self._has_leftover = False  # OpenSSL may still hold bytes from the handshake's last flight
-        self._has_grown = False  # OpenSSL's buffers have
         self._unread = b""  # ready to be handed out
         self._reading_paused = False
         self._outbox: list[bytes | memoryview] = []  # in clear
         self._writing_paused = False
 
         self._eof = False  # the peer's FIN has come
-        self._notified = False  # the peer's close_notify has come
         self._problem = ""  # why nothing more can be sent or received
         self._lost = False  # the transport is gone
         self._closing = False
@@ -125,8 +109,11 @@ class TcpStream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._loop, self._wake_all)
-        self.peer = _endpoint(transport.get_extra_info("peername"))
         self.local = _endpoint(transport.get_extra_info("sockname"))
+        peer = transport.get_extra_info("peername")
+        self.peer = (
+            self.local if peer == "" else _endpoint(peer)
+        )  # a client's Unix socket is unnamed
         if self._on_connection is not None:
             self._on_connection(self)
             self._on_connection = None
@@ -137,7 +124,7 @@ class TcpStream(asyncio.Protocol):
             return
         self._inbox.append(data)
         self._inbox_bytes += len(data)
-        if self._inbox_bytes > _INBOX_LIMIT and not self._reading_paused:
+        if self._inbox_bytes >= _INBOX_LIMIT and not self._reading_paused:
             self._reading_paused = True
             self._transport.pause_reading()
         _wake(self._reader)
@@ -174,16 +161,19 @@ class TcpStream(asyncio.Protocol):
         while True:
             if self._deadline.has_passed:
                 raise DeadlinePassed("the peer was too slow")
-            if self._unread or self._inbox or self._has_leftover:
+            if self._unread or self._inbox or self.tls is not None:
                 data = self._take()
                 if data:
                     return data
-            if self._notified:
+            channel = self._channel
+            if channel is not None and channel.is_over:
                 return b""
+            if self._closing:
+                raise ConnectionLost("connection closed by us")
             if self._problem:
                 raise ConnectionLost(self._problem)
             if self._eof:
-                if self._connection is None:
+                if channel is None:
                     return b""
                 raise ConnectionLost("TLS cut off without close_notify")  # RFC 8446 6.1
             await self._readable()
@@ -193,20 +183,18 @@ class TcpStream(asyncio.Protocol):
         """Whether `receive` would return bytes at once; see `ports.Stream`."""
         if self.tls is None:
             return bool(self._inbox)
-        self._look()
+        self._unread = self._take()
         return bool(self._unread)
 
     @property
     def is_closing(self) -> bool:
         """Whether the stream is closed, closing, or at its end."""
-        if self.tls is not None:
-            self._look()  # a close_notify may be all that has come
-        return bool(self._closing or self._eof or self._notified or self._problem)
-
-    def _look(self) -> None:
-        """Decrypt what has come without handing it out; never before TLS: that must stay apart."""
-        if self._inbox or self._has_leftover:
-            self._unread = self._take()
+        if self._closing or self._eof or self._problem:
+            return True
+        if self.tls is None or self._channel is None:
+            return False
+        self._unread = self._take()  # a close_notify may be all that has come
+        return self._channel.is_over or bool(self._problem)
 
     def push_back(self, data: bytes) -> None:
         """Put bytes back that were received in clear, to be read again."""
@@ -215,59 +203,28 @@ class TcpStream(asyncio.Protocol):
             self._inbox_bytes += len(data)
 
     def _take(self) -> bytes:
-        """All that is there, in clear."""
-        if self._connection is not None:
-            data = self._decrypt(self._connection)
+        """All that is there, in clear; what was only looked at before comes first."""
+        channel = self._channel
+        if channel is not None:
+            data = self._decrypt(channel) if channel.has_input(self._inbox) else b""
         elif len(self._inbox) == 1:
             data = cast("bytes", self._inbox.pop())
         else:
             data = b"".join(self._inbox)
             self._inbox.clear()
-        if not self._inbox:
+        if self._inbox_bytes:
             self._inbox_bytes = 0
             self._resume_reading()
         if self._unread:
             data, self._unread = self._unread + data, b""
         return data
 
-    def _decrypt(self, connection: SSL.Connection) -> bytes:
-        plain: list[bytes] = []
-        more = self._has_leftover or self._feed(connection)
-        self._has_leftover = False
-        try:
-            while more:
-                try:
-                    while True:
-                        plain.append(connection.recv(_RECORD_BYTES))
-                except SSL.WantReadError:
-                    more = self._feed(connection)
-        except SSL.ZeroReturnError:
-            self._notified = True
-            self._inbox.clear()
-        except SSL.Error as error:
-            self._problem = self._problem or f"TLS failed: {describe_error(error)}"
-            self._inbox.clear()
-        if not plain:
-            self._ship(connection)  # an alert, or our part of a key update
-            return b""
-        if self._ticket_taker is not None:
-            self._ticket_taker()
-            self._ticket_taker = None
-        return plain[0] if len(plain) == 1 else b"".join(plain)
-
-    def _feed(self, connection: SSL.Connection) -> bool:
-        """Give OpenSSL the next slice of what has come; False if there is none."""
-        if not self._inbox:
-            return False
-        data = self._inbox.pop(0)
-        if len(data) > _SLICE_BYTES:
-            view = memoryview(data)
-            self._inbox.insert(0, view[_SLICE_BYTES:])
-            data = view[:_SLICE_BYTES]
-        if len(data) > _SMALL_BYTES:
-            self._has_grown = True
-        connection.bio_write(data)
-        return True
+    def _decrypt(self, channel: TlsChannel) -> bytes:
+        data = channel.decrypt(self._inbox)
+        self._problem = self._problem or channel.problem
+        if not data:
+            self._ship(channel)  # an alert, or our part of a key update
+        return data
 
     def _resume_reading(self) -> None:
         if self._reading_paused:
@@ -277,13 +234,14 @@ class TcpStream(asyncio.Protocol):
 
     async def _readable(self) -> None:
         """Wait until something has come, or until nothing can come any more."""
-        if self._has_grown and self._connection is not None:
-            self._has_grown = not release_buffers(self._connection)
-        self._reader = self._loop.create_future()
+        if self._channel is not None:
+            self._channel.rest()
+        waiter = self._reader = self._loop.create_future()
         try:
-            await self._reader
+            await waiter
         finally:
-            self._reader = None
+            if self._reader is waiter:
+                self._reader = None
         if self._deadline.has_passed:
             raise DeadlinePassed("the peer was too slow")
 
@@ -301,17 +259,25 @@ class TcpStream(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until the send buffer is low again; see `ports.Stream`."""
-        while True:
-            if self._problem:
-                raise ConnectionLost(self._problem)
-            if self._deadline.has_passed:
-                raise DeadlinePassed("the peer was too slow")
-            if not (self._writing_paused or self._outbox):
-                return
-            self._writer = self._loop.create_future()
-            try:
-                await self._writer
-            finally:
+        while self._has_unsent():
+            if self._closing:
+                raise ConnectionLost("connection closed by us")
+            await self._writable()
+
+    def _has_unsent(self) -> bool:
+        """Whether something waits to be sent, and still can be."""
+        if self._problem:
+            raise ConnectionLost(self._problem)
+        if self._deadline.has_passed:
+            raise DeadlinePassed("the peer was too slow")
+        return self._writing_paused or bool(self._outbox)
+
+    async def _writable(self) -> None:
+        waiter = self._writer = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            if self._writer is waiter:
                 self._writer = None
 
     def _send_outbox(self) -> None:
@@ -321,25 +287,17 @@ class TcpStream(asyncio.Protocol):
     def _write(self, data: bytes | memoryview) -> None:
         if not data:
             return
-        if self._connection is None:
+        if self._channel is None:
             self._transport.write(data)
             return
-        if len(data) > _SMALL_BYTES:
-            self._has_grown = True
-        try:
-            self._connection.send(data)
-        except SSL.Error as error:
-            self._problem = self._problem or f"TLS failed: {describe_error(error)}"
-        self._ship(self._connection)
+        self._channel.encrypt(data)
+        self._problem = self._problem or self._channel.problem
+        self._ship(self._channel)
 
-    def _ship(self, connection: SSL.Connection) -> None:
-        """Hand what OpenSSL has for the peer to the transport."""
-        with suppress(SSL.WantReadError):
-            while not self._lost:
-                sealed = connection.bio_read(_SEALED_BYTES)
-                self._transport.write(sealed)
-                if len(sealed) < _SEALED_BYTES:
-                    return
+    def _ship(self, channel: TlsChannel) -> None:
+        """Hand what TLS has for the peer to the transport."""
+        if (sealed := channel.outgoing()) and not self._lost:
+            self._transport.write(sealed)
 
     # --- TLS ------------------------------------------------------------------------------
 
@@ -357,8 +315,9 @@ class TcpStream(asyncio.Protocol):
         """Do the client's side of a TLS handshake; see `ports.Stream`."""
         ours, peer = cast("ClientTls", tls), self.peer
         connection = ours.connect(server_name, peer)
-        await self._shake_hands(connection, ours.profile)
-        self._ticket_taker = lambda: ours.remember(server_name, peer, connection)
+        channel = await self._shake_hands(connection, ours.profile)
+        # RFC 8446 4.6.1: tickets come after the handshake, before the server's first words.
+        channel.on_first_bytes(lambda: ours.remember(server_name, peer, connection))
         self.tls = facts_of(connection, server_name)
         return self.tls
 
@@ -381,10 +340,10 @@ class TcpStream(asyncio.Protocol):
 
     async def _shake_hands(
         self, connection: SSL.Connection, profile: Profile, hello: ClientHello | None = None
-    ) -> None:
-        self._connection = connection
+    ) -> TlsChannel:
+        self._channel = channel = TlsChannel(connection)
         try:
-            await self._exchange(connection)
+            await self._exchange(channel)
         except SSL.Error as error:
             raise self._sealed(describe_failure(error, profile, hello), hello) from error
         except ConnectionLost as error:
@@ -392,20 +351,18 @@ class TcpStream(asyncio.Protocol):
         except DeadlinePassed:
             self._sealed("too slow")
             raise
+        return channel
 
-    async def _exchange(self, connection: SSL.Connection) -> None:
+    async def _exchange(self, channel: TlsChannel) -> None:
         """Pass handshake messages to and fro until both sides are done; an alert is sent, too."""
         while True:
             try:
-                connection.do_handshake()
-            except SSL.WantReadError:
-                pass
-            else:
-                self._has_leftover = self._has_grown = True
-                return
+                is_done = channel.shake_hands()
             finally:
-                self._ship(connection)
-            while not self._feed(connection):
+                self._ship(channel)
+            if is_done:
+                return
+            while not channel.feed(self._inbox):
                 if self._eof or self._problem:
                     raise ConnectionLost(self._problem or "peer closed during the handshake")
                 await self._readable()
@@ -437,10 +394,11 @@ class TcpStream(asyncio.Protocol):
         if self._lost or self._closing:
             return
         self._closing = True
+        self._wake_all()  # who waits in another task must not wait for ever
         self.set_deadline(_CLOSE_TIME)
         try:
             await self._part()
-        except StreamError:
+        except (StreamError, OSError):
             self.abort()
         except asyncio.CancelledError:
             self.abort()
@@ -450,8 +408,11 @@ class TcpStream(asyncio.Protocol):
         self._inbox.clear()
         self._resume_reading()
         if not self._problem:
-            await self.drain()
-            self._say_goodbye()
+            while self._has_unsent():
+                await self._writable()
+            if self._channel is not None:
+                self._channel.say_goodbye()
+                self._ship(self._channel)
         if not self._eof:
             self._transport.write_eof()
         while not (self._eof or self._lost):
@@ -460,19 +421,12 @@ class TcpStream(asyncio.Protocol):
         while not self._lost:
             await self._readable()
 
-    def _say_goodbye(self) -> None:
-        if self._connection is not None:
-            with suppress(SSL.Error):
-                self._connection.shutdown()
-            self._ship(self._connection)
-
     def abort(self) -> None:
         """Close at once."""
         self._closing = True
         self._problem = self._problem or "connection aborted"
-        if self._connection is not None:
-            # Else OpenSSL would take the session for a broken one and never resume it.
-            self._connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        if self._channel is not None:
+            self._channel.forget()
         if not self._lost:
             self._transport.abort()
 

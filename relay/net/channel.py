@@ -1,0 +1,133 @@
+"""One TLS connection without its socket: what was received goes in, plain bytes come out, and back.
+
+Owns the `SSL.Connection` and its memory; knows no transport, no waiting and no deadlines. RFC 8446 5,
+6.1.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from OpenSSL import SSL
+
+from relay.net.openssl import describe_error, outgoing_bytes, release_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["TlsChannel"]
+
+_RECORD_BYTES: Final = 16 * 1024
+_SLICE_BYTES: Final = 32 * 1024
+"""What OpenSSL is fed at a time: its memory BIOs grow with the largest bite."""
+_SMALL_BYTES: Final = 4 * 1024
+"""What the BIOs may grow to without being replaced at the next rest."""
+
+
+class TlsChannel:
+    """A handshake, and then a pipe each way.
+
+    `is_over` is set once the peer's close_notify has come; `problem` is not empty once TLS has
+    broken down. Either way nothing more will be decrypted.
+    """
+
+    __slots__ = ("_has_grown", "_has_leftover", "_on_first", "connection", "is_over", "problem")
+
+    def __init__(self, connection: SSL.Connection) -> None:
+        self.connection = connection
+        self.is_over = False
+        self.problem = ""
+        self._has_leftover = False  # OpenSSL may hold bytes that came with the handshake
+        self._has_grown = False  # the memory BIOs have
+        self._on_first: Callable[[], None] | None = None
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; False if it needs more from the peer.
+
+        Raises:
+            SSL.Error: it has failed; an alert waits in `outgoing`.
+        """
+        try:
+            self.connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        self._has_leftover = self._has_grown = True
+        return True
+
+    def on_first_bytes(self, call: Callable[[], None]) -> None:
+        """Have something done once, when the first plain bytes have come."""
+        self._on_first = call
+
+    def feed(self, inbox: list[bytes | memoryview]) -> bool:
+        """Take the next slice from what has been received; False if there is none."""
+        if not inbox:
+            return False
+        data = inbox.pop(0)
+        if len(data) > _SLICE_BYTES:
+            view = memoryview(data)
+            inbox.insert(0, view[_SLICE_BYTES:])
+            data = view[:_SLICE_BYTES]
+        if len(data) > _SMALL_BYTES:
+            self._has_grown = True
+        self.connection.bio_write(data)
+        return True
+
+    def has_input(self, inbox: list[bytes | memoryview]) -> bool:
+        """Whether `decrypt` has something to look at."""
+        return bool(inbox) or self._has_leftover
+
+    def decrypt(self, inbox: list[bytes | memoryview]) -> bytes:
+        """Return all plain bytes of what has been received, emptying `inbox`."""
+        plain: list[bytes] = []
+        more = self._has_leftover or self.feed(inbox)
+        self._has_leftover = False
+        receive = self.connection.recv
+        try:
+            while more:
+                try:
+                    while True:
+                        plain.append(receive(_RECORD_BYTES))
+                except SSL.WantReadError:
+                    more = self.feed(inbox)
+        except SSL.ZeroReturnError:
+            self.is_over = True
+            inbox.clear()
+        except SSL.Error as error:
+            self._break(error)
+            inbox.clear()
+        if plain and self._on_first is not None:
+            self._on_first()
+            self._on_first = None
+        return plain[0] if len(plain) == 1 else b"".join(plain)
+
+    def encrypt(self, data: bytes | memoryview) -> None:
+        """Seal bytes for the peer; they wait in `outgoing`."""
+        if len(data) > _SMALL_BYTES:
+            self._has_grown = True
+        try:
+            self.connection.send(data)
+        except SSL.Error as error:
+            self._break(error)
+
+    def outgoing(self) -> bytes:
+        """Take what must be sent to the peer; b"" if there is nothing."""
+        waiting = outgoing_bytes(self.connection)
+        return self.connection.bio_read(waiting) if waiting else b""
+
+    def say_goodbye(self) -> None:
+        """Send close_notify (RFC 8446 6.1)."""
+        with suppress(SSL.Error):  # in the middle of a handshake there is none
+            self.connection.shutdown()
+
+    def forget(self) -> None:
+        """Give up without close_notify, and keep OpenSSL from calling the session broken."""
+        self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+
+    def rest(self) -> None:
+        """Give back memory before a wait that may be long."""
+        if self._has_grown:
+            self._has_grown = not release_buffers(self.connection)
+
+    def _break(self, error: SSL.Error) -> None:
+        self.problem = self.problem or f"TLS failed: {describe_error(error)}"
