@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-__all__ = ["Record", "files", "find"]
+__all__ = ["Record", "files", "find", "records"]
 
 Record = dict[str, Any]
 """One record, as it was written."""
@@ -40,6 +40,14 @@ def find(path: Path, reference: str) -> Iterator[Record]:
         for line in _lines(file):
             record = _parse(line) if needle in line else {}
             if wanted in {record.get("reference"), record.get("session")}:
+                yield record
+
+
+def records(path: Path) -> Iterator[Record]:
+    """Give all records, oldest file first. Raises as `find`."""
+    for file in files(path):
+        for line in _lines(file):
+            if record := _parse(line):
                 yield record
 
 

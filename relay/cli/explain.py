@@ -157,7 +157,9 @@ def pin_command(records: "list[Record]") -> str:
     """Return the command that lets an unpinned certificate in, "" if that is not the matter."""
     for record in records:
         if _refused_status(record) is TrustStatus.UNPINNED and "spki" in record:
-            return shlex.join(["gatepost", "pin", "add", _name_for(record), record["spki"]])
+            return shlex.join(
+                ["gatepost", "pin", "add", _name_for(record), "--pin", record["spki"]]
+            )
     return ""
 
 
