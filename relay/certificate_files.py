@@ -7,6 +7,7 @@ to trust is not decided here. RFC 7468 (PEM), RFC 8446 4.4.2 (the order of a cha
 from __future__ import annotations
 
 import ssl
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.config import read_file
 from relay.errors import ConfigurationError
@@ -129,7 +131,9 @@ def _readable_certificates(pem: bytes) -> tuple[Certificate, ...]:
     found: list[Certificate] = []
     for block in pem.split(_END):
         try:
-            found += parse_pem_chain(block + _END)
+            # Some old roots have a serial number of 0; that need not trouble the operator.
+            with warnings.catch_warnings(action="ignore", category=CryptographyDeprecationWarning):
+                found += parse_pem_chain(block + _END)
         except MalformedCertificate:
             continue
     return tuple(found)

@@ -66,6 +66,10 @@ tls = "verify"
 {ca}
 # Our own certificate, for a next hop that asks who we are.
 client_certificate = {{ chain = "tls/edge.pem", key = "tls/edge.key" }}
+
+[limits]
+# Each may need two file descriptors: see LimitNOFILE= (systemd) or `ulimit -n`. Default: 20000.
+max_connections = 1000
 """
 
 _OWN_CA = 'ca = ["ca/root.pem"]'

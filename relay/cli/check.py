@@ -1,0 +1,83 @@
+"""`gatepost check`: is the configuration usable, and is it fit for production?"""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from relay.cli.context import ConfigOption, JsonOption, load_configuration
+from relay.cli.output import emit, progress
+from relay.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from relay.cli.findings import Finding
+    from relay.config import Configuration
+
+__all__ = ["check"]
+
+_OK, _FINDINGS, _UNUSABLE = 0, 1, 2
+_SIGNS = {"ok": "ok      ", "warning": "warning ", "error": "error   "}
+
+
+def check(
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Connect to every next hop, too.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check the configuration, its files and, with --connect, the next hops.
+
+    Exit code 0: all is well; 1: there are findings; 2: the relay could not start with it.
+    """
+    try:
+        configuration = load_configuration(config)
+        found = _find(configuration, connect=connect)
+    except ConfigurationError as error:
+        if not as_json:
+            raise
+        emit(
+            [_mistake(each) for each in (error, *error.others)], as_json=True, human=lambda _: None
+        )
+        raise typer.Exit(_UNUSABLE) from None
+    emit(
+        [finding._asdict() for finding in found],
+        as_json=as_json,
+        human=lambda console: _show(console, found),
+    )
+    if any(finding.level != "ok" for finding in found):
+        raise typer.Exit(_FINDINGS)
+
+
+def _find(configuration: "Configuration", *, connect: bool) -> "list[Finding]":
+    from relay import app  # noqa: PLC0415  keeps `gatepost --help` quick
+    from relay.cli.findings import Machine, find  # noqa: PLC0415
+    from relay.material import load_material  # noqa: PLC0415
+
+    material = load_material(configuration)
+    blueprint = app.build(material)
+    found = find(configuration, material, Machine.this())
+    if connect:
+        from relay.cli.next_hops import try_next_hops  # noqa: PLC0415
+
+        with progress("Connecting to the next hops"):
+            found += try_next_hops(blueprint.routes.routes, configuration.settings.hostname)
+    return found
+
+
+def _mistake(error: ConfigurationError) -> dict[str, str]:
+    place = "" if error.path is None else str(error.path)
+    if error.line is not None:
+        place += f":{error.line}"
+    return {"level": "error", "place": place, "problem": error.problem, "remedy": error.remedy}
+
+
+def _show(console: "Console", found: "list[Finding]") -> None:
+    for finding in found:
+        place = f"{finding.place}: " if finding.place else ""
+        console.print(f"{_SIGNS[finding.level]}{place}{finding.problem}")
+        if finding.remedy:
+            console.print(f"{'':<8}→ {finding.remedy}")
+    count = sum(finding.level != "ok" for finding in found)
+    console.print(f"\n{count} finding(s)" if count else "\nAll is well.")

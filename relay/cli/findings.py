@@ -1,0 +1,348 @@
+"""What is worth saying about a configuration that works: what would hurt in production.
+
+A sound configuration and its files are given; a finding says where, what and what to do. Whether
+next hops answer is `next_hops.py`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509 import ExtendedKeyUsage
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from relay.certificate_files import read_system_store
+from relay.consistency import is_loopback
+from relay.errors import ConfigurationError
+from relay.settings import parse_endpoint
+from relay.toml_lines import index_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from relay.config import Configuration
+    from relay.material import Material
+    from relay.model import Identity
+    from relay.net.tls import KeyPair
+    from relay.pki.certificate import Certificate
+    from relay.settings import CertificateFiles, Listener
+    from relay.toml_lines import KeyPath
+
+__all__ = ["Finding", "Level", "Machine", "find"]
+
+Level = Literal["ok", "warning", "error"]
+
+_SOON = timedelta(days=30)
+_MAIL_PORTS = {25, 465, 587}
+_DESCRIPTORS_PER_CONNECTION = 2  # the client's and the next hop's
+# RFC 2606: names that are nobody's
+_EXAMPLE_DOMAINS = ("example", "example.com", "example.net", "example.org", "test", "invalid")
+
+
+class Finding(NamedTuple):
+    """One thing found. `place` is "file:line", a host, or "" for the machine as a whole."""
+
+    level: Level
+    place: str
+    problem: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the findings depend on besides the configuration."""
+
+    now: datetime
+    is_root: bool
+    max_descriptors: int
+
+    @classmethod
+    def this(cls) -> Machine:
+        """The machine we run on; the limit is the hard one, which the supervisor raises to."""
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        unlimited = hard == resource.RLIM_INFINITY
+        return cls(datetime.now(UTC), os.geteuid() == 0, 2**31 if unlimited else hard)
+
+
+def find(configuration: Configuration, material: Material, machine: Machine) -> list[Finding]:
+    """Look at everything; what is in order is said too, with level "ok"."""
+    search = _Search(configuration, material, machine)
+    found = (
+        *search.machine_findings(),
+        *search.listener_findings(),
+        *search.route_findings(),
+        *search.identity_findings(),
+    )
+    # One certificate may serve in several places; what is said of it is said once.
+    return list({finding.problem: finding for finding in reversed(found)}.values())[::-1]
+
+
+class _Search:
+    def __init__(self, configuration: Configuration, material: Material, machine: Machine) -> None:
+        self._configuration = configuration
+        self._settings = configuration.settings
+        self._material = material
+        self._machine = machine
+
+    def _at(self, key: KeyPath, level: Level, problem: str, remedy: str = "") -> Finding:
+        return Finding(level, str(self._configuration.origin(*key)), problem, remedy)
+
+    def _warn(self, key: KeyPath, problem: str, remedy: str) -> Finding:
+        return self._at(key, "warning", problem, remedy)
+
+    # --- the machine ------------------------------------------------------------------------
+
+    def machine_findings(self) -> Iterator[Finding]:
+        settings, machine = self._settings, self._machine
+        names = ", ".join(path.name for path in self._configuration.sources)
+        yield self._at((), "ok", f"read {names}")
+        yield from self._hostname_findings()
+        if machine.is_root and not settings.user:
+            yield self._warn(
+                ("user",),
+                "the workers would run as root",
+                'set `user = "gatepost"`, or start it as another user',
+            )
+        if settings.user and not _is_user(settings.user):
+            yield self._at(
+                ("user",),
+                "error",
+                f'there is no user "{settings.user}"',
+                f"create it: useradd --system {settings.user}",
+            )
+        needed = _DESCRIPTORS_PER_CONNECTION * settings.limits.max_connections
+        if machine.max_descriptors < needed:
+            yield self._warn(
+                ("limits", "max_connections"),
+                f"{settings.limits.max_connections} connections, each with one to a next hop, need "
+                f"{needed} file descriptors; the limit is {machine.max_descriptors}",
+                "raise it (LimitNOFILE= or ulimit -n), or lower `limits.max_connections`",
+            )
+
+    def _hostname_findings(self) -> Iterator[Finding]:
+        name = self._settings.hostname.lower()
+        if "." not in name or name.endswith((".local", ".localdomain", ".localhost")):
+            yield self._warn(
+                ("hostname",),
+                f'`hostname` = "{name}" is no name that others can look up',
+                "write this machine's full name in the DNS",
+            )
+        elif any(name == each or name.endswith(f".{each}") for each in _EXAMPLE_DOMAINS):
+            yield self._warn(
+                ("hostname",), f'`hostname` = "{name}" is an example', "write this machine's name"
+            )
+
+    # --- listeners --------------------------------------------------------------------------
+
+    def listener_findings(self) -> Iterator[Finding]:
+        for position, listener in enumerate(self._settings.listener):
+            key: KeyPath = ("listener", position)
+            yield from self._address_findings(listener, (*key, "address"))
+            if listener.client_ca and listener.client_certificate == "off":
+                yield self._warn(
+                    (*key, "client_ca"),
+                    '`client_ca` says nothing with `client_certificate` = "off"',
+                    "leave it out, or use optional",
+                )
+            pairs = self._material.listeners[listener.name].key_pairs
+            for number, (files, pair) in enumerate(zip(listener.certificate, pairs, strict=True)):
+                place = (*key, "certificate", number)
+                yield from self._certificate_findings(files, pair, place)
+                yield from self._server_findings(files, pair, place)
+
+    def _address_findings(self, listener: Listener, key: KeyPath) -> Iterator[Finding]:
+        if listener.address.startswith("unix:"):
+            return
+        endpoint = parse_endpoint(listener.address)
+        if is_loopback(endpoint.address):
+            yield self._warn(
+                key,
+                f'listener "{listener.name}" is reached from this machine only',
+                f'for the world: address = "0.0.0.0:{_usual_port(listener)}"',
+            )
+        elif endpoint.port not in _MAIL_PORTS:
+            yield self._warn(
+                key,
+                f'listener "{listener.name}" is on port {endpoint.port}, where no MTA looks',
+                f"use port {_usual_port(listener)}, or tell your partners",
+            )
+
+    def _server_findings(
+        self, files: CertificateFiles, pair: KeyPair, key: KeyPath
+    ) -> Iterator[Finding]:
+        leaf, hostname = pair.chain[0], self._settings.hostname.lower()
+        parent = hostname.partition(".")[2]
+        if not {f"dns:{hostname}", f"dns:*.{parent}"} & set(leaf.names):
+            yield self._warn(
+                (*key, "chain"),
+                f"the certificate in {files.chain} is not for {hostname}",
+                "get one for it: clients that verify look for the name they dial",
+            )
+        usages = leaf.extension(ExtendedKeyUsage)
+        if usages is not None and not {
+            ExtendedKeyUsageOID.SERVER_AUTH,
+            ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,
+        } & set(usages):
+            yield self._at(
+                (*key, "chain"),
+                "error",
+                f"the certificate in {files.chain} is not for servers",
+                "get one with the extended key usage serverAuth",
+            )
+        if not _is_public(pair.chain[-1]):
+            yield self._warn(
+                (*key, "chain"),
+                f"the certificate in {files.chain} is of a private CA ({pair.chain[-1].issuer})",
+                "give the CA's certificate to every partner, or get one of a public CA",
+            )
+
+    # --- certificates and keys --------------------------------------------------------------
+
+    def _certificate_findings(
+        self, files: CertificateFiles, pair: KeyPair, key: KeyPath
+    ) -> Iterator[Finding]:
+        leaf, now = pair.chain[0], self._machine.now
+        left = leaf.not_after - now
+        until = f"{leaf.not_after:%Y-%m-%d}"
+        if left < timedelta():
+            yield self._at(
+                (*key, "chain"), "error", f"{files.chain} expired on {until}", "renew it"
+            )
+        elif left < _SOON:
+            yield self._warn(
+                (*key, "chain"),
+                f"{files.chain} expires on {until}, in {left.days} days",
+                "renew it",
+            )
+        else:
+            yield self._at((*key, "chain"), "ok", f"{files.chain} is valid until {until}")
+        if isinstance(pair.key, rsa.RSAPrivateKey) and pair.key.key_size < 2048:
+            yield self._warn(
+                (*key, "key"),
+                f"{files.key} is an RSA key of {pair.key.key_size} bits",
+                "make a new one: EC P-256, or RSA with 3072 bits",
+            )
+        yield from self._mode_findings(files.key, (*key, "key"))
+
+    def _mode_findings(self, path: Path, key: KeyPath) -> Iterator[Finding]:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o027:  # others may do anything, or the group may write
+            yield self._warn(
+                key, f"{path} is open to others (mode {mode:04o})", f"chmod 600 {path}"
+            )
+
+    # --- routes -----------------------------------------------------------------------------
+
+    def route_findings(self) -> Iterator[Finding]:
+        for domain, route in self._settings.route.items():
+            key: KeyPath = ("route", domain)
+            if route.tls == "off" and route.unsafe_plaintext:
+                yield self._warn(
+                    (*key, "unsafe_plaintext"),
+                    f'mail for route "{domain}" crosses the network in clear',
+                    "use verify or fingerprint",
+                )
+            if route.ca and route.tls != "verify":
+                yield self._warn(
+                    (*key, "ca"),
+                    f'`ca` says nothing with `tls` = "{route.tls}"',
+                    "leave it out, or use verify",
+                )
+            pair = self._material.routes[domain].key_pair
+            if route.client_certificate is not None and pair is not None:
+                yield from self._certificate_findings(
+                    route.client_certificate, pair, (*key, "client_certificate")
+                )
+
+    # --- identities -------------------------------------------------------------------------
+
+    def identity_findings(self) -> Iterator[Finding]:
+        identities = self._material.allowlist.identities
+        places = self._identity_places()
+        asking = [each for each in self._settings.listener if each.client_certificate != "off"]
+        if asking and not identities:
+            yield self._warn(
+                ("allowlist",), "the allowlist is empty: nobody is known", "gatepost pin add"
+            )
+        elif identities:
+            noun = "identity" if len(identities) == 1 else "identities"
+            yield Finding("ok", str(self._settings.allowlist), f"{len(identities)} {noun}")
+        knows_names = any(each.client_ca for each in asking)
+        for problem, remedy, affected in (
+            ("no contact", 'add contact = "postmaster@..."', _without_contact(identities)),
+            ("no limit to its senders", 'add senders = ["@its-domain"]', _unlimited(identities)),
+            ("ends soon", "renew its not_after", self._ending(identities)),
+            ("has ended", "renew its not_after, or remove it", self._ended(identities)),
+            (
+                "known by name only, and no listener has a `client_ca`",
+                "add `client_ca` to a listener, or pins to the identity",
+                [] if knows_names else [each for each in identities if not each.pins],
+            ),
+        ):
+            if affected:
+                first, others = affected[0], len(affected) - 1
+                more = f" (and {others} more)" if others else ""
+                yield Finding(
+                    "warning",
+                    places.get(first.name, ""),
+                    f'"{first.name}"{more}: {problem}',
+                    remedy,
+                )
+
+    def _identity_places(self) -> dict[str, str]:
+        path = self._settings.allowlist
+        lines = index_lines(path.read_text(encoding="utf-8"))
+        return {
+            identity.name: f"{path}:{lines['identity', position]}"
+            for position, identity in enumerate(self._material.allowlist.identities)
+        }
+
+    def _ending(self, identities: Iterable[Identity]) -> list[Identity]:
+        now = self._machine.now
+        return [
+            each for each in identities if each.not_after and now < each.not_after < now + _SOON
+        ]
+
+    def _ended(self, identities: Iterable[Identity]) -> list[Identity]:
+        return [
+            each for each in identities if each.not_after and each.not_after <= self._machine.now
+        ]
+
+
+def _without_contact(identities: Iterable[Identity]) -> list[Identity]:
+    return [each for each in identities if not each.contact]
+
+
+def _unlimited(identities: Iterable[Identity]) -> list[Identity]:
+    return [each for each in identities if each.senders is None or "*" in each.senders]
+
+
+def _usual_port(listener: Listener) -> int:
+    return 465 if listener.tls == "implicit" else 25
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except KeyError:
+        return False
+    return True
+
+
+def _is_public(last: Certificate) -> bool:
+    """Whether the last certificate of a chain leads to a CA that this system trusts, by name.
+
+    A system without a store cannot tell; then nothing is said.
+    """
+    try:
+        return last.issuer in {each.subject for each in read_system_store()}
+    except ConfigurationError:
+        return True
