@@ -10,12 +10,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy
 
 from relay.pki.certificate import MalformedCertificate
+from relay.pki.chain import MAX_DEPTH, MAX_INTERMEDIATES, is_weak_key
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PeerCheck"]
 
-_MAX_DEPTH = 8
 _MAX_REMEMBERED = 16
-_MIN_RSA_BITS = 2048  # NIST SP 800-131A
 _SERVER_USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 
 _Policy = verification.Policy
@@ -65,12 +63,12 @@ class PeerCheck:
     def _chain_objection(self, facts: TlsFacts, now: datetime) -> str | None:
         if self._store is None:
             return "the route has no CA to trust"
-        leaf = facts.certificates[0].x509
+        leaf = facts.certificates[0]
         builder = (
             verification.PolicyBuilder()
             .store(self._store)
             .time(now)
-            .max_chain_depth(_MAX_DEPTH)
+            .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_ca_policy(), ee_policy=_server_policy())
         )
         try:
@@ -78,10 +76,12 @@ class PeerCheck:
         except ValueError:
             return f"no certificate can have the name {self._name!r}"
         try:
-            verifier.verify(leaf, [each.x509 for each in self._known_intermediates(facts)])
+            verifier.verify(leaf.x509, [each.x509 for each in self._known_intermediates(facts)])
         except verification.VerificationError as error:
             return f"the certificate is not good for {self._name}: {error}"
-        return _key_objection(leaf)
+        if is_weak_key(leaf.public_key):  # the verifier looks at the keys of issuers only
+            return "its key is too weak"
+        return None
 
     def _known_intermediates(self, facts: TlsFacts) -> tuple[Certificate, ...]:
         """Return the intermediates presented, or for a resumed session those of its first time.
@@ -93,7 +93,7 @@ class PeerCheck:
         if rest:
             if len(self._intermediates) >= _MAX_REMEMBERED:
                 self._intermediates.clear()
-            self._intermediates[leaf.sha256] = tuple(rest)
+            self._intermediates[leaf.sha256] = tuple(rest[:MAX_INTERMEDIATES])
         return self._intermediates.get(leaf.sha256, ())
 
 
@@ -102,14 +102,6 @@ def _subject(name: str) -> x509.DNSName | x509.IPAddress:
         return x509.IPAddress(ip_address(name))  # RFC 9525 6.5: an address needs an IP-ID
     except ValueError:
         return x509.DNSName(name.removesuffix("."))
-
-
-def _key_objection(leaf: x509.Certificate) -> str | None:
-    """The verifier looks at the keys of issuers only."""
-    key = leaf.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS:
-        return f"an RSA key of {key.key_size} bits is too weak"
-    return None
 
 
 def _ca_policy() -> ExtensionPolicy:

@@ -205,10 +205,14 @@ class _Talk:
             return
         if not await self._say(line, "354 Go ahead"):
             return
-        lines: list[bytes] = []
-        while (text := await self._line()) != b".":
-            lines.append(text.removeprefix(b"."))
-        await self._take(b"".join(each + b"\r\n" for each in lines))
+        self._buffer = b"\r\n" + self._buffer  # the message starts a line
+        scanned = 0
+        while (end := self._buffer.find(b"\r\n.\r\n", scanned)) < 0:
+            scanned = max(0, len(self._buffer) - 4)
+            await self._more()
+        text, self._buffer = self._buffer[2 : end + 2], self._buffer[end + 5 :]
+        lines = text.split(b"\r\n")
+        await self._take(b"\r\n".join(each.removeprefix(b".") for each in lines))
 
     async def _bdat(self, line: str) -> None:
         size = int(line.split(" ")[1])
