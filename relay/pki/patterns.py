@@ -51,12 +51,18 @@ def canonical_domain(domain: str) -> str:
 def _canonical_label(label: str) -> str:
     # IDNA 2003 (Python's "idna" codec) would fold "straße" into "strasse", which is another
     # domain today (RFC 5894 7.2); decoding the A-label and comparing text folds nothing.
-    if label.startswith("xn--"):
-        try:
-            label = label[4:].encode("ascii").decode("punycode").lower()
-        except (UnicodeError, ValueError, OverflowError):
-            return label
-    return unicodedata.normalize("NFC", label)
+    plain = _decoded(label[4:]) if label.startswith("xn--") else label
+    return unicodedata.normalize("NFC", plain) or label
+
+
+def _decoded(punycode: str) -> str:
+    """The U-label of an A-label, "" if it is none (RFC 5891 5.4: they stand for each other)."""
+    try:
+        plain = punycode.encode("ascii").decode("punycode")
+        is_exact = plain.encode("punycode").decode("ascii") == punycode
+    except (ValueError, OverflowError):
+        return ""
+    return plain if is_exact and not plain.isascii() and plain == plain.lower() else ""
 
 
 def _canonical_local(local: str) -> str:
