@@ -5,6 +5,7 @@ REF is the reference id of a refusal, of a Received field, or of a connection.
 
 import re
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,7 +72,7 @@ def explain(
     if not records:
         typer.echo(f"nothing is known of {reference} in {path}", err=True)
         raise typer.Exit(1)
-    advice, command = advise(records), pin_command(records)
+    advice, command = advise(records), pin_command(records, config)
     emit(
         {"reference": reference, "records": records, "advice": advice, "command": command},
         as_json=as_json,
@@ -153,12 +154,13 @@ def advise(records: "list[Record]") -> str:
     return ""
 
 
-def pin_command(records: "list[Record]") -> str:
+def pin_command(records: "list[Record]", config: Path | None) -> str:
     """Return the command that lets an unpinned certificate in, "" if that is not the matter."""
+    place = ["--config", str(config)] if config else []
     for record in records:
         if _refused_status(record) is TrustStatus.UNPINNED and "spki" in record:
             return shlex.join(
-                ["gatepost", "pin", "add", _name_for(record), "--pin", record["spki"]]
+                ["gatepost", "pin", "add", _name_for(record), "--pin", record["spki"], *place]
             )
     return ""
 

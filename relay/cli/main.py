@@ -4,13 +4,21 @@ What a command does stands in its own file; heavy imports happen inside commands
 `gatepost --help` and shell completion answer at once.
 """
 
-import importlib
 import sys
 from typing import Annotated
 
 import typer
 
 from relay import __version__
+from relay.cli import ca, cert, pin
+from relay.cli.check import check
+from relay.cli.demo import demo
+from relay.cli.explain import explain
+from relay.cli.init import init
+from relay.cli.reload import reload
+from relay.cli.run import run
+from relay.cli.send import send
+from relay.cli.status import status
 from relay.errors import ConfigurationError, GatepostError
 
 __all__ = ["app", "main"]
@@ -41,22 +49,17 @@ def _root(
     pass
 
 
-def _register() -> None:
-    groups = {"ca", "cert", "pin"}
-    for name in (
-        "init", "run", "demo", "check", "ca", "cert", "pin", "send", "explain", "status", "reload",
-    ):  # fmt: skip
-        try:
-            module = importlib.import_module(f"relay.cli.{name}")
-        except ModuleNotFoundError:
-            continue
-        if name in groups:
-            app.add_typer(module.app, name=name)
-        else:
-            app.command(name)(getattr(module, name))
-
-
-_register()
+app.command()(init)
+app.command()(run)
+app.command()(demo)
+app.command()(check)
+app.add_typer(ca.app, name="ca")
+app.add_typer(cert.app, name="cert")
+app.add_typer(pin.app, name="pin")
+app.command()(send)
+app.command()(explain)
+app.command()(status)
+app.command()(reload)
 
 
 def main() -> None:
