@@ -31,8 +31,9 @@ def is_temporary(answer):
 
 
 @pytest.mark.parametrize("phase", UNTIL_TAKEN)
-def test_a_next_hop_killed_before_it_has_the_message(phase, site, relay, own_upstream):
+def test_a_next_hop_killed_before_it_has_the_message(phase, site, own_upstream, start_relay):
     own_upstream.script.cut = {phase}
+    relay = start_relay(own_upstream.port, route=QUICK)
     answer = clients.send(relay.port, site.context(site.pinned), BIG)
     assert is_temporary(answer), answer
     assert not own_upstream.messages
@@ -46,8 +47,9 @@ def test_a_next_hop_killed_after_its_reply(site, relay, own_upstream):
 
 
 @pytest.mark.parametrize("phase", UNTIL_TAKEN)
-def test_a_next_hop_that_is_too_slow(phase, site, relay, own_upstream):
+def test_a_next_hop_that_is_too_slow(phase, site, own_upstream, start_relay):
     own_upstream.script.delay = {phase: 6}
+    relay = start_relay(own_upstream.port, route=QUICK)
     answer = clients.send(relay.port, site.context(site.pinned), BIG)
     assert is_temporary(answer), answer
     assert not own_upstream.messages

@@ -72,7 +72,8 @@ def transact(
     recipients: Sequence[str] = (RECIPIENT,),
 ) -> Answer:
     """Send one message on an open session; recipients that are refused decide only if all are."""
-    answer = Answer(*_text(smtp.mail(sender, ["BODY=8BITMIME"])))
+    options = ["BODY=8BITMIME"] if smtp.has_extn("8bitmime") else []
+    answer = Answer(*_text(smtp.mail(sender, options)))
     if answer.code != 250:
         return answer
     accepted = False
@@ -148,7 +149,7 @@ def s_client(site: Site, port: int, client: Files | None, *options: str) -> Ende
     identity = ("-cert", str(client.chain), "-key", str(client.key)) if client else ()
     command = [
         need("openssl"), "s_client", "-starttls", "smtp", "-connect", f"127.0.0.1:{port}",
-        "-CAfile", str(site.ca), "-verify_return_error", "-crlf", *identity, *options,
+        "-CAfile", str(site.ca), "-verify_return_error", "-crlf", "-ign_eof", *identity, *options,
     ]  # fmt: skip
     return _run(command, b"QUIT\n")
 

@@ -145,7 +145,7 @@ class Upstream:
         self.connections += 1
         try:
             await _Session(self, reader, writer, self._context).run()
-        except (_Cut, ConnectionError, ssl.SSLError):
+        except (_Cut, ConnectionError, ssl.SSLError, asyncio.CancelledError):
             writer.transport.abort()
         finally:
             self._open.discard(writer)
