@@ -200,7 +200,7 @@ _WORDS: Final = (
 
 def _in_plain_words(problem: str) -> str:
     known = next((words for fragment, words in _WORDS if fragment in problem), "")
-    return known or "the CA of that name has not signed it"
+    return known or "no path leads to a trusted CA"
 
 
 def has_weak_signature(certificate: Certificate) -> bool:
