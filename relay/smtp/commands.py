@@ -206,7 +206,10 @@ def _parameters(
         return _PARAMETER_SYNTAX
     for keyword, value in values.items():
         parameter = known.get(keyword)
-        if parameter is None or getattr(offered, parameter.extension) in (None, False):
+        if parameter is None:
+            return _UNKNOWN_PARAMETER
+        offer = getattr(offered, parameter.extension)
+        if offer is None or offer is False:  # SIZE 0 is an offer
             return _UNKNOWN_PARAMETER
         if parameter.pattern.fullmatch(value) is None:
             return _PARAMETER_SYNTAX

@@ -6,8 +6,7 @@ Theory of operation
 -------------------
 *Only CRLF ends a line.* A program that takes a bare CR or LF for a line end, next to one that does
 not, is how messages are smuggled (CVE-2023-51764 and its kin). So every bare CR or LF, in commands
-and in content, wherever a chunk begins or ends, is reported as soon as it is seen, and what comes
-after it is never interpreted. CRLF.CRLF is the only end of DATA; LF.LF, LF.CRLF, CR.CR, CR.CRLF and
+and in content, wherever a chunk begins or ends, is reported before anything behind it is interpreted. CRLF.CRLF is the only end of DATA; LF.LF, LF.CRLF, CR.CR, CR.CRLF and
 CRCRLF.CRLF all hold a bare CR or LF. BDAT content is counted, but has to obey the same rule: the
 next hop may get it by DATA.
 
