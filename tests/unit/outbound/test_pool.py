@@ -227,14 +227,15 @@ async def test_who_leaves_the_line_passes_on_what_came_meanwhile(what: str) -> N
     assert world.pool.size == 1
 
 
+@pytest.mark.parametrize("later", [0, 5])
 @on_loop
-async def test_who_leaves_the_line_is_not_waited_for() -> None:
+async def test_who_leaves_the_line_is_not_waited_for(later: int) -> None:
     world = World(max_connections=1)
     only = await world.pool.acquire()
     leaving = asyncio.create_task(world.pool.acquire())
     await turns()
     leaving.cancel()
-    await turns()
+    await turns(later)
     world.pool.release(only)
     assert world.pool.idle == 1
 
@@ -322,6 +323,36 @@ async def test_the_hops_own_limit_of_connections_is_respected() -> None:
     assert (world.opened, world.pool.size) == (1, 1)
     world.clock.advance(timedelta(seconds=61))
     assert not (await world.pool.acquire()).is_reused, "tried again after a minute"
+
+
+@on_loop
+async def test_in_a_crowd_no_more_are_tried_and_a_lost_place_is_filled() -> None:
+    world = World()
+    one = await world.pool.acquire()
+    world.failures.append(BUSY)
+    told = asyncio.create_task(world.pool.acquire())
+    await turns()
+    later = asyncio.create_task(world.pool.acquire())
+    await turns()
+    assert not later.done(), "waits, although far below our own limit"
+    world.pool.discard(one)
+    two = await told
+    assert (two is not one, world.opened, world.pool.size) == (True, 2, 1)
+    world.pool.release(two)
+    assert await later is two
+
+
+@on_loop
+async def test_in_a_crowd_an_idle_connection_is_taken_first() -> None:
+    world = World()
+    one = await world.pool.acquire()
+    world.failures.append(BUSY)
+    world.gate = asyncio.Event()
+    told = asyncio.create_task(world.pool.acquire())
+    await turns()
+    world.pool.release(one)
+    world.gate.set()
+    assert await told is one
 
 
 @on_loop
