@@ -12,7 +12,14 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
 
 from relay.model import Endpoint, Network
 
@@ -27,6 +34,8 @@ __all__ = [
     "Settings",
     "Size",
     "Timeouts",
+    "format_duration",
+    "format_size",
     "is_host_name",
     "parse_duration",
     "parse_endpoint",
@@ -46,7 +55,10 @@ def parse_duration(value: Any) -> Any:
     if not re.fullmatch(r"(\d+(?:ms|[smhdw]))+", value):
         raise ValueError(f'{value!r} is no duration; write it as "30s", "5m", "1h30m" or "7d"')
     parts = re.findall(r"(\d+)(ms|[smhdw])", value)
-    return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+    try:
+        return timedelta(seconds=sum(int(number) * _UNITS[unit] for number, unit in parts))
+    except OverflowError:
+        raise ValueError(f'{value!r} is too long; write it as "30s", "5m" or "7d"') from None
 
 
 def parse_size(value: Any) -> Any:
@@ -64,11 +76,13 @@ def parse_size(value: Any) -> Any:
 def parse_network(value: Any) -> Any:
     """Read "192.0.2.0/24", "2001:db8::/32" or a single address."""
     try:
-        return ip_network(value)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f'{value!r} is no network; write it as "192.0.2.0/24", "2001:db8::/32" or one address'
-        ) from None
+        if isinstance(value, str):  # ip_network takes numbers, too
+            return ip_network(value)
+    except ValueError:
+        pass
+    raise ValueError(
+        f'{value!r} is no network; write it as "192.0.2.0/24", "2001:db8::/32" or one address'
+    )
 
 
 def parse_endpoint(text: str, default_port: int | None = None) -> Endpoint:
@@ -117,9 +131,49 @@ def _is_ip(text: str, version: int) -> bool:
         return False
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(ge=0)]
-NetworkField = Annotated[Network, BeforeValidator(parse_network)]
+def format_duration(value: timedelta) -> str:
+    """Spell a duration as `parse_duration` reads it, in the largest unit that fits: "90s", "7d"."""
+    milliseconds = round(value / timedelta(milliseconds=1))
+    if not milliseconds:
+        return "0s"
+    whole = (unit for unit in ("d", "h", "m", "s") if milliseconds % (_UNITS[unit] * 1000) == 0)
+    unit = next(whole, "ms")
+    return f"{round(milliseconds / (_UNITS[unit] * 1000))}{unit}"
+
+
+def format_size(value: int) -> str:
+    """Spell a size as `parse_size` reads it, in the largest unit that fits: "64MiB"."""
+    units = ("GiB", "MiB", "KiB", "GB", "MB", "kB")
+    unit = next((unit for unit in units if value and value % _SIZES[unit] == 0), "")
+    return f"{value // _SIZES[unit]}{unit}"
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(ms|[smhdw]))+$"}),
+]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\d+\s*(B|kB|MB|GB|KiB|MiB|GiB)?$"},
+            ]
+        }
+    ),
+    Field(ge=0),
+]
+NetworkField = Annotated[
+    Network,
+    BeforeValidator(parse_network),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string"}),
+]
 
 
 class _Table(BaseModel):
