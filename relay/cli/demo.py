@@ -62,15 +62,12 @@ def demo(
     Exit code 0 if the pinned client's mail arrived and the others were refused, each with the right
     reply. Nothing is left running, and nothing is left on disk.
     """
-    from relay.cli.demo_site import running_site  # noqa: PLC0415
-
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up then, too
     if keep:
-        with running_site(shows_log=True) as site:
-            emit(_places(site), as_json=as_json, human=lambda console: _show_places(console, site))
-            with contextlib.suppress(KeyboardInterrupt):
-                raise typer.Exit(site.relay.wait())
+        _keep(as_json=as_json)
         return
+    from relay.cli.demo_site import running_site  # noqa: PLC0415
+
     with progress("starting a relay and its upstream") as say, running_site() as site:
         results = []
         for case in _CASES:
@@ -83,6 +80,15 @@ def demo(
     emit(value, as_json=as_json, human=lambda console: _show(console, results))
     if not value["ok"]:
         raise typer.Exit(1)
+
+
+def _keep(*, as_json: bool) -> None:
+    """Stay until Ctrl-C or SIGTERM, which is a good end here."""
+    from relay.cli.demo_site import running_site  # noqa: PLC0415
+
+    with contextlib.suppress(KeyboardInterrupt), running_site(shows_log=True) as site:
+        emit(_places(site), as_json=as_json, human=lambda console: _show_places(console, site))
+        raise typer.Exit(site.relay.wait())
 
 
 def _run(case: Case, site: "Site") -> Result:

@@ -34,6 +34,7 @@ class Upstream:
             port=port,
             tls_context=context,
             require_starttls=True,
+            ready_timeout=15,
         )
 
     def start(self) -> None:

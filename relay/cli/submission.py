@@ -6,8 +6,10 @@ relay's own SMTP and TLS.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
+import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -91,9 +93,16 @@ async def submit(
     timeout: float = 60,
 ) -> Submission:
     """Send one message; what goes wrong is in the answer. `watch` is told each reply as it comes."""
+    try:
+        # Connected here, so that a server can be reached by address and verified by name.
+        connection = await asyncio.to_thread(
+            socket.create_connection, (server.host, server.port), timeout
+        )
+    except OSError as error:
+        return Submission(problem=f"{server.host} port {server.port}: {error}")
     client = SMTP(
-        hostname=server.host,
-        port=server.port,
+        hostname=server.name,
+        sock=connection,
         use_tls=server.tls == "implicit",
         start_tls=False,
         tls_context=context,
@@ -109,7 +118,20 @@ async def submit(
         done.problem = str(error) or type(error).__name__
     finally:
         client.close()
+        await _close(connection)
     return done
+
+
+async def _close(connection: socket.socket) -> None:
+    """Cut the connection: a TLS transport that was closed still waits for the other side's leave."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1):
+            # The transport sees the end and closes the socket, which tells nobody.
+            while connection.fileno() >= 0:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+    connection.close()
 
 
 class _Dialogue:
