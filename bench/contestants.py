@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from process_tree import ProcessTree
 from tools import Sink, free_port, wait_for_banner
 
 HERE = Path(__file__).resolve().parent
+WORKERS = int(os.environ.get("GATEPOST_BENCH_WORKERS", "2"))
 
 _SETTINGS = """\
 hostname = "edge.example"
@@ -87,13 +89,12 @@ class Gatepost(Contestant):
     """The relay as an operator runs it: pinned identity, verified TLS upstream, audit trail."""
 
     name = "gatepost"
-    workers = 2
 
     def _command(self) -> list[str]:
         config = self.folder / "gatepost.toml"
         config.write_text(
             _SETTINGS.format(
-                workers=self.workers, port=self.port, certs=self.certs, sink_port=self.sink_port
+                workers=WORKERS, port=self.port, certs=self.certs, sink_port=self.sink_port
             )
         )
         pin = (self.certs / "client.sha256").read_text().strip()

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from contestants import Contestant
 
 SECONDS = 8
+WAITING = "_worker (concurrent/futures/thread.py"
+"""The leaf of a pool thread without work, which py-spy takes for busy."""
 
 
 def profile_worker(contestant: Contestant, arguments: list[str]) -> str:
@@ -44,11 +46,14 @@ def _tables(stacks: str) -> str:
     for line in stacks.splitlines():
         frames, _, count = line.rpartition(" ")
         names = frames.split(";")
+        if names[-1].startswith(WAITING):
+            continue
         own[names[-1]] += int(count)
-        within.update(dict.fromkeys(names, int(count)))
+        ours = {name for name in names if "(relay/" in name or "(OpenSSL/" in name}
+        within.update(dict.fromkeys(ours, int(count)))
     total = max(own.total(), 1)
     lines = []
     for title, counter in (("its own time", own), ("with all it calls", within)):
         lines += [f"\n{title}", "-" * len(title)]
-        lines += [f"{n / total:6.1%}  {name}" for name, n in counter.most_common(30)]
+        lines += [f"{n / total:6.1%}  {name}" for name, n in counter.most_common(40)]
     return "\n".join(lines)

@@ -5,6 +5,8 @@
     make bench BENCH_ARGS="--regimes R1,R2 --repeat 5"
     make bench BENCH_ARGS="--profile"                where a worker's time goes in R1 (py-spy)
 
+GATEPOST_BENCH_WORKERS sets the relay's worker processes (2).
+
 CPU is of the whole process tree of the server, from the first connection until all is quiet.
 The client, the server and the sink share the cores, so messages per second say less than CPU.
 """
