@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from relay.errors import ConnectionLost, HandshakeFailed, StreamError, Unavailable
 from relay.outbound.security import PeerCheck
 from relay.smtp.client import ClientEngine
+from relay.smtp.client_commands import BLOCK_BYTES, in_blocks
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import timedelta
 
     from relay.model import TlsFacts
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection", "Opener"]
 
 _T = TypeVar("_T")
-
-_BLOCK_BYTES = 256 * 1024
-"""A block of a message: what is written before we wait for the peer to take it."""
 
 _HUNG_UP: Final = Reply(421, "4.4.2", ("Connection closed by the next hop",))
 """Stands for the answers that a peer owes which said no and hung up (RFC 5321 3.8)."""
@@ -106,19 +104,23 @@ class Connection:
         except StopIteration as end:
             return cast("_T", end.value)
 
-    async def _write(self, chunks: Sequence[bytes]) -> None:
+    async def _write(self, chunks: Iterable[bytes]) -> None:
+        """Write a flight in one go, a big one block by block as the peer takes them."""
         stream = self._stream
         if stream.has_unread or self.engine.has_residue:
             # It could be taken for the answer to what we ask now.
             raise ConnectionLost("the next hop spoke without being asked")
-        if sum(map(len, chunks)) <= _BLOCK_BYTES:
-            stream.send(*chunks)
-            return
-        for chunk in chunks:
-            for start in range(0, len(chunk), _BLOCK_BYTES):
+        block: list[bytes] = []
+        size_bytes = 0
+        for chunk in in_blocks(chunks):
+            if size_bytes + len(chunk) > BLOCK_BYTES and block:
+                stream.send(*block)
                 stream.set_deadline(self._deadlines["data"])  # RFC 5321 4.5.3.2.5
-                stream.send(chunk[start : start + _BLOCK_BYTES])
                 await stream.drain()
+                block, size_bytes = [], 0
+            block.append(chunk)
+            size_bytes += len(chunk)
+        stream.send(*block)
 
     async def _answers(self, awaits: Sequence[Phase]) -> Sequence[Reply]:
         """Wait for the replies that are due.

@@ -18,12 +18,13 @@ hung up on, as ending the message would deliver it empty to the others.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from relay.errors import ConnectionLost, Unavailable
 from relay.model import Envelope
 from relay.smtp.client_commands import (
+    BLOCK_BYTES,
     command,
     dot_stuffed,
     lacking,
@@ -49,9 +50,12 @@ Phase: TypeAlias = Literal["command", "data", "final"]
 
 
 class Flight(NamedTuple):
-    """What to write at once, and the phase of each reply that is then due."""
+    """What to write at once, and the phase of each reply that is then due.
 
-    chunks: Sequence[bytes]
+    `chunks` may be made while they are written, to be gone through once.
+    """
+
+    chunks: Iterable[bytes]
     awaits: Sequence[Phase]
 
 
@@ -81,7 +85,7 @@ class SessionRefused(Unavailable):
 NOT_ALL: Final = Reply(451, "4.1.0", ("Not all recipients were accepted, try again",))
 """To a message with several recipients: half a delivery would be a bounce or a loss."""
 
-_ONE_WRITE_BYTES = 256 * 1024
+_ONE_WRITE_BYTES = BLOCK_BYTES
 """Up to here a body goes out before its recipient is accepted: a refusal then costs little."""
 
 _COMMAND: tuple[Phase, ...] = ("command",)

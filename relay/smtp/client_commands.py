@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from relay.model import Envelope, Recipient, Sender
     from relay.smtp.extensions import Extensions
 
 __all__ = [
+    "BLOCK_BYTES",
     "command",
     "dot_stuffed",
+    "in_blocks",
     "lacking",
     "mail_command",
     "rcpt_command",
     "xclient_command",
     "xforward_command",
 ]
+
+BLOCK_BYTES = 256 * 1024
+"""A block of a message: what is worked on, and written, at a time."""
 
 NO_8BIT = Reply(554, "5.6.3", ("Next hop can't take 8-bit text, conversion is not supported",))
 """RFC 6152 3: without 8BITMIME the message is to be converted or refused."""
@@ -139,22 +144,31 @@ def _xtext(value: str) -> str:
     )
 
 
-def dot_stuffed(chunks: Sequence[bytes]) -> list[bytes]:
-    """Return a message as DATA wants it: dots stuffed, CRLF at the end, then the final dot.
-
-    A chunk that needs nothing is passed as it is, not copied (RFC 5321 4.5.2).
-    """
-    stuffed: list[bytes] = []
-    before = b"\r\n"  # the last two bytes in front of the chunk: the message starts a line
+def in_blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut what is longer than `BLOCK_BYTES`, so that no step on a message takes long."""
     for chunk in chunks:
+        if len(chunk) <= BLOCK_BYTES:
+            yield chunk
+        else:
+            for start in range(0, len(chunk), BLOCK_BYTES):
+                yield chunk[start : start + BLOCK_BYTES]
+
+
+def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Give a message as DATA wants it: dots stuffed, CRLF at the end, then the final dot.
+
+    Block by block, as it is sent; a chunk that needs nothing is passed as it is, not copied
+    (RFC 5321 4.5.2).
+    """
+    before = b"\r\n"  # the last two bytes in front of the chunk: the message starts a line
+    for chunk in in_blocks(chunks):
         if not chunk:
             continue
         if before == b"\r\n" and chunk[0] == 0x2E:
-            stuffed.append(b".")
+            yield b"."
         elif before[-1:] == b"\r" and chunk[:2] == b"\n.":
-            stuffed.append(b"\n.")
-            chunk = chunk[1:]  # noqa: PLW2901  the line end was cut in two by the border
-        stuffed.append(chunk.replace(b"\r\n.", b"\r\n..") if b"\r\n." in chunk else chunk)
+            yield b"\n."  # the line end was cut in two by the border
+            chunk = chunk[1:]  # noqa: PLW2901
+        yield chunk.replace(b"\r\n.", b"\r\n..") if b"\r\n." in chunk else chunk
         before = (before + chunk[-2:])[-2:]
-    stuffed.append(b".\r\n" if before == b"\r\n" else b"\r\n.\r\n")
-    return stuffed
+    yield b".\r\n" if before == b"\r\n" else b"\r\n.\r\n"

@@ -6,8 +6,10 @@ import pytest
 
 from relay.model import Address, Envelope, Recipient, Sender
 from relay.smtp.client_commands import (
+    BLOCK_BYTES,
     command,
     dot_stuffed,
+    in_blocks,
     lacking,
     mail_command,
     rcpt_command,
@@ -171,6 +173,19 @@ def test_dots_are_stuffed_wherever_the_body_is_cut(body: bytes) -> None:
     assert unstuffed(b"".join(dot_stuffed(single))) == expected
 
 
+def test_a_long_body_is_stuffed_across_its_blocks() -> None:
+    for shift in range(4):
+        body = b"x" * shift + b"\r\n." * BLOCK_BYTES
+        assert unstuffed(b"".join(dot_stuffed([body]))) == body + b"\r\n"
+
+
+def test_what_is_long_is_cut_and_nothing_else() -> None:
+    chunks = [b"a", b"", b"b" * BLOCK_BYTES, b"c" * (2 * BLOCK_BYTES + 1)]
+    blocks = list(in_blocks(chunks))
+    assert blocks[:3] == chunks[:3]
+    assert [len(block) for block in blocks[3:]] == [BLOCK_BYTES, BLOCK_BYTES, 1]
+
+
 def test_a_chunk_without_dots_is_not_copied() -> None:
     chunk = b"Subject: x\r\n\r\nbody\r\n" * 100
-    assert dot_stuffed([chunk])[0] is chunk
+    assert next(dot_stuffed([chunk])) is chunk
