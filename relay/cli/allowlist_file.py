@@ -123,7 +123,11 @@ def _edit(path: Path, change: Callable[[str], str]) -> None:
         before = _read(path)
         parse_allowlist(before, path)
         after = change(before)
-        parse_allowlist(after, path)
+        try:
+            parse_allowlist(after, path)
+        except ConfigurationError as error:
+            # Its line would be one of a file that nobody is going to see.
+            raise ConfigurationError(error.problem, remedy=error.remedy, path=path) from None
         _replace(path, after)
 
 

@@ -69,4 +69,5 @@ def _edge_of(settings: Settings, listener: Listener) -> Edge:
     if listener.address.startswith("unix:") or not port.isdecimal():
         return Edge(settings.hostname, 25, is_implicit)
     is_loopback = host.startswith("127.") or host in {"[::1]", "localhost"}
-    return Edge(host if is_loopback else settings.hostname, int(port), is_implicit)
+    # A name in both cases: that is what the certificate has, and what partners match.
+    return Edge("localhost" if is_loopback else settings.hostname, int(port), is_implicit)
