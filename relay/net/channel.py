@@ -121,8 +121,8 @@ class TlsChannel:
             self.connection.shutdown()
 
     def forget(self) -> None:
-        """Give up without close_notify, and keep OpenSSL from calling the session broken."""
-        self.connection.set_shutdown(SSL.SENT_SHUTDOWN | SSL.RECEIVED_SHUTDOWN)
+        """End without close_notify; the session may be resumed all the same (RFC 5246 7.2.1)."""
+        self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
 
     def rest(self) -> None:
         """Give back memory before a wait that may be long."""

@@ -68,6 +68,7 @@ class TcpStream(asyncio.Protocol):
         "_problem",
         "_reader",
         "_reading_paused",
+        "_sending",
         "_transport",
         "_unread",
         "_writer",
@@ -93,6 +94,7 @@ class TcpStream(asyncio.Protocol):
         self._reading_paused = False
         self._outbox: list[bytes | memoryview] = []  # in clear
         self._writing_paused = False
+        self._sending = False
 
         self._eof = False  # the peer's FIN has come
         self._problem = ""  # why nothing more can be sent or received
@@ -140,6 +142,8 @@ class TcpStream(asyncio.Protocol):
         self._lost = True
         self._problem = self._problem or (f"connection lost: {exc}" if exc else "connection closed")
         self._outbox.clear()
+        if self._channel is not None:
+            self._channel.forget()
         self._deadline.stop()
         self._wake_all()
 
@@ -281,8 +285,12 @@ class TcpStream(asyncio.Protocol):
                 self._writer = None
 
     def _send_outbox(self) -> None:
+        if self._sending:  # a transport may call resume_writing from within its write
+            return
+        self._sending = True
         while self._outbox and not (self._writing_paused or self._problem):
             self._write(_next_piece(self._outbox))
+        self._sending = False
 
     def _write(self, data: bytes | memoryview) -> None:
         if not data:
@@ -425,8 +433,6 @@ class TcpStream(asyncio.Protocol):
         """Close at once."""
         self._closing = True
         self._problem = self._problem or "connection aborted"
-        if self._channel is not None:
-            self._channel.forget()
         if not self._lost:
             self._transport.abort()
 

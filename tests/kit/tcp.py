@@ -40,8 +40,11 @@ class Loopback:
         finally:
             server.close()
             loopback._listening.close()
+            while not loopback._accepted.empty():
+                loopback._kept(loopback._accepted.get_nowait())
             for stream in loopback._streams:
                 stream.abort()
+            await asyncio.sleep(0)  # one turn of the loop, in which the transports close
 
     async def accept(self) -> TcpStream:
         """The next connection's stream, with a deadline so that no test hangs."""

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pytest
+
+from relay.net.channel import TlsChannel
+from relay.net.openssl import _held_bytes, is_resumed
+from relay.tls.profile import INTERMEDIATE, MODERN
+from tests.kit.pki import Authority
+from tests.kit.tls import NEXT_HOP, client_tls, server_tls, shake_hands
+
+CA = Authority()
+SERVER = CA.issue("edge.example.org", usages=["server"])
+TLS12 = INTERMEDIATE._replace(versions=("TLSv1.2",))
+VERSIONS = pytest.mark.parametrize("profile", [TLS12, MODERN], ids=["TLSv1.2", "TLSv1.3"])
+
+
+def pair(profile=MODERN):
+    theirs, ours, _ = shake_hands(server_tls(SERVER), client_tls(profile=profile))
+    assert ours.decrypt([]) == b""  # takes the tickets in
+    return theirs, ours
+
+
+@VERSIONS
+@pytest.mark.parametrize("size", [1, 16_384, 16_385, 1_000_000])
+def test_bytes_come_out_as_they_went_in(profile, size: int) -> None:
+    theirs, ours = pair(profile)
+    data = bytes(range(256)) * (size // 256 + 1)
+    for here, there in ((theirs, ours), (ours, theirs)):
+        here.encrypt(data[:size])
+        assert there.decrypt([here.outgoing()]) == data[:size]
+        assert here.outgoing() == b""
+
+
+def test_records_may_be_cut_anywhere() -> None:
+    theirs, ours = pair()
+    ours.encrypt(b"MAIL FROM:<>\r\n")
+    ours.encrypt(b"RCPT TO:<a@example.org>\r\n")
+    sealed = ours.outgoing()
+    plain = b"".join(theirs.decrypt([sealed[at : at + 1]]) for at in range(len(sealed)))
+    assert plain == b"MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n"
+
+
+def test_what_comes_with_the_last_flight_of_the_handshake_is_not_lost() -> None:
+    theirs, ours = pair()
+    ours.encrypt(b"EHLO x\r\n")
+    theirs.feed([ours.outgoing()])  # inside OpenSSL before anybody has asked
+    theirs._has_leftover = True
+    assert theirs.has_input([])
+    assert theirs.decrypt([]) == b"EHLO x\r\n"
+    assert not theirs.has_input([])
+
+
+def test_close_notify_is_the_end() -> None:
+    theirs, ours = pair()
+    ours.encrypt(b"QUIT\r\n")
+    ours.say_goodbye()
+    assert theirs.decrypt([ours.outgoing()]) == b"QUIT\r\n"
+    assert theirs.is_over
+    assert theirs.problem == ""
+
+
+def test_a_record_that_was_tampered_with_ends_it_with_an_alert() -> None:
+    theirs, ours = pair()
+    ours.encrypt(b"MAIL FROM:<a@example.org>\r\n")
+    sealed = bytearray(ours.outgoing())
+    sealed[-1] ^= 1
+    inbox: list[bytes | memoryview] = [bytes(sealed), b"more"]
+    assert theirs.decrypt(inbox) == b""
+    assert theirs.problem.startswith("TLS failed: ")
+    assert inbox == []
+    assert theirs.outgoing() != b""
+
+
+def test_what_was_good_before_the_bad_is_handed_out() -> None:
+    theirs, ours = pair()
+    ours.encrypt(b"NOOP\r\n")
+    assert theirs.decrypt([ours.outgoing(), b"\x17\x03\x03\x00\x05abcde"]) == b"NOOP\r\n"
+    assert theirs.problem
+
+
+def test_an_alert_of_the_peer_is_named() -> None:
+    theirs, ours = pair(TLS12)
+    theirs.decrypt([b"\x17\x03\x03\x00\x05abcde"])
+    assert ours.decrypt([theirs.outgoing()]) == b""
+    assert "alert" in ours.problem
+
+
+def test_nothing_is_sealed_after_goodbye() -> None:
+    theirs, ours = pair()
+    ours.say_goodbye()
+    ours.encrypt(b"too late")
+    assert ours.problem
+    theirs.decrypt([ours.outgoing()])
+    assert theirs.is_over
+
+
+def test_goodbye_in_the_middle_of_a_handshake_does_no_harm() -> None:
+    ours = TlsChannel(client_tls().connect("edge.example.org", NEXT_HOP))
+    ours.shake_hands()
+    ours.say_goodbye()
+
+
+def test_something_can_be_done_at_the_first_bytes_and_only_then() -> None:
+    theirs, ours = pair()
+    calls: list[str] = []
+    ours.on_first_bytes(lambda: calls.append("ticket"))
+    ours.decrypt([])
+    assert calls == []
+    for _ in range(2):
+        theirs.encrypt(b"220 ready\r\n")
+        ours.decrypt([theirs.outgoing()])
+    assert calls == ["ticket"]
+
+
+@VERSIONS
+def test_a_session_ended_without_goodbye_resumes_all_the_same(profile) -> None:
+    server, client = server_tls(SERVER), client_tls(profile=profile)
+    theirs, ours, _ = shake_hands(server, client)
+    theirs.encrypt(b"220 ready\r\n")
+    ours.decrypt([theirs.outgoing()])
+    client.remember("edge.example.org", NEXT_HOP, ours.connection)
+    ours.forget()
+    del ours, theirs
+    theirs, ours, _ = shake_hands(server, client)
+    assert is_resumed(theirs.connection)
+    assert is_resumed(ours.connection)
+
+
+def test_a_rest_gives_grown_buffers_back_and_harms_nothing() -> None:
+    theirs, ours = pair()
+    ours.encrypt(bytes(100_000))
+    theirs.decrypt([ours.outgoing()])
+    for channel in (theirs, ours):
+        assert channel._has_grown
+        channel.rest()
+        assert not channel._has_grown
+    ours.encrypt(b"NOOP\r\n")
+    assert theirs.decrypt([ours.outgoing()]) == b"NOOP\r\n"
+
+
+def test_a_rest_in_the_middle_of_a_record_loses_nothing() -> None:
+    theirs, ours = pair()
+    ours.encrypt(bytes(100_000))
+    sealed = ours.outgoing()
+    plain = theirs.decrypt([sealed[:90_000]])
+    theirs.rest()
+    assert plain + theirs.decrypt([sealed[90_000:]]) == bytes(100_000)
+
+
+def test_a_rest_keeps_buffers_that_hold_something() -> None:
+    theirs, ours = pair()
+    ours.encrypt(bytes(10_000))
+    theirs.feed([ours.outgoing()])
+    theirs.rest()
+    assert theirs._has_grown
+    theirs._has_leftover = True
+    assert theirs.decrypt([]) == bytes(10_000)
+    theirs.rest()
+    assert _held_bytes(theirs.connection._into_ssl) == 0
+    assert not theirs._has_grown
+
+
+def test_a_small_exchange_needs_no_new_buffers() -> None:
+    theirs, ours = pair()
+    theirs.rest()
+    ours.encrypt(b"NOOP\r\n")
+    theirs.decrypt([ours.outgoing()])
+    assert not theirs._has_grown
