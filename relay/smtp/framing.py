@@ -6,9 +6,10 @@ Theory of operation
 -------------------
 *Only CRLF ends a line.* A program that takes a bare CR or LF for a line end, next to one that does
 not, is how messages are smuggled (CVE-2023-51764 and its kin). So every bare CR or LF, in commands
-and in content, wherever a chunk begins or ends, is reported before anything behind it is interpreted. CRLF.CRLF is the only end of DATA; LF.LF, LF.CRLF, CR.CR, CR.CRLF and
-CRCRLF.CRLF all hold a bare CR or LF. BDAT content is counted, but has to obey the same rule: the
-next hop may get it by DATA.
+and in content, wherever a chunk begins or ends, is reported before anything behind it is
+interpreted. CRLF.CRLF is the only end of DATA; LF.LF, LF.CRLF, CR.CR, CR.CRLF and CRCRLF.CRLF all
+hold a bare CR or LF. BDAT content is counted, but has to obey the same rule: the next hop may get
+it by DATA.
 
 *Content passes the interpreter's loop by the chunk, never by the line.* A message is looked at in
 the chunks in which it came, each byte once per question, and all questions are asked by loops in C.

@@ -60,7 +60,7 @@ _PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~{_NON_ASCII}]+
 
 # xtext = *( xchar / hexchar ); xchar = %d33-42 / %d44-60 / %d62-126; hexchar = "+" 2(HEXDIG)
 _XTEXT_CHARACTER = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
-ENVID: Final = re.compile(rf"(?:{_XTEXT_CHARACTER}){{1,100}}+")  # RFC 3461 4.4
+ENVID: Final = re.compile(rf"(?=.{{1,100}}\Z)(?:{_XTEXT_CHARACTER})++")  # RFC 3461 4.4
 # RFC 3461 4.2: addr-type ";" xtext; RFC 6533 3: with SMTPUTF8 the address may stand there as it is.
 ORCPT: Final = re.compile(
     rf"(?=.{{3,500}}\Z)[A-Za-z0-9-]++;(?:{_XTEXT_CHARACTER}|[{_NON_ASCII}])++"
