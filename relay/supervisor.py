@@ -374,8 +374,7 @@ class Supervisor:
         except OSError:
             data = b""
         if not data:
-            self._selector.unregister(worker.control)
-            worker.control.close()
+            self._close(worker.control)
             return
         worker.inbox += data
         while (end := worker.inbox.find(b"\n")) >= 0:
@@ -419,9 +418,7 @@ class Supervisor:
                 self._worker_died(worker, status)
 
     def _worker_died(self, worker: WorkerProcess, status: int) -> None:
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(worker.control)
-        worker.control.close()
+        self._close(worker.control)
         self._tally.wipe(worker.slot)
         self._free_slots.append(worker.slot)
         code = os.waitstatus_to_exitcode(status)
@@ -538,7 +535,7 @@ class Supervisor:
             data = b""
         client.inbox += data
         if not data or len(client.inbox) > 4096:
-            self._drop_control(client)
+            self._close(client.connection)
         elif b"\n" in client.inbox:
             self._serve_control(client)
 
@@ -567,12 +564,13 @@ class Supervisor:
     def _answer(self, client: ControlClient, answer: dict[str, object]) -> None:
         with contextlib.suppress(OSError):
             client.connection.sendall(json.dumps(answer).encode() + b"\n")
-        self._drop_control(client)
+        self._close(client.connection)
 
-    def _drop_control(self, client: ControlClient) -> None:
+    def _close(self, connection: socket.socket) -> None:
+        """Close what may have been closed already: one round can bring both an end and a SIGCHLD."""
         with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(client.connection)
-        client.connection.close()
+            self._selector.unregister(connection)
+        connection.close()
 
     def status(self) -> dict[str, object]:
         """What `gatepost status` shows."""
