@@ -1,5 +1,6 @@
 """Issuing: what our CA signs is what OpenSSL and the relay's own trust take, and no more."""
 
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 
@@ -184,3 +185,17 @@ def test_openssl_opens_a_pkcs12_file(issuer, tmp_path):
     assert shown.stdout.count("BEGIN CERTIFICATE") == 2
     assert shown.stdout.count("BEGIN PRIVATE KEY") == 1
     assert "AES-256-CBC" in shown.stderr
+
+
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="keytool (Java) is not installed")
+def test_java_opens_a_pkcs12_file(issuer, tmp_path):
+    key = make_key()
+    leaf = issue_leaf(Subject("acme"), key.public_key(), issuer, 7, A_MONTH)
+    (tmp_path / "acme.p12").write_bytes(
+        pack_pkcs12("acme", key, leaf, [issuer.certificate], b"geheim")
+    )
+    shown = subprocess.run(
+        ["keytool", "-list", "-storetype", "PKCS12", "-keystore", "acme.p12", "-storepass", "geheim"],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "PrivateKeyEntry" in shown.stdout
