@@ -1,0 +1,297 @@
+"""Wrong input through the real command: one line with file, line and remedy, exit code 2, no traceback."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+)
+
+from relay.cli.new_site import create_site
+from tests.kit.pki import Authority
+
+ROOT = Path(__file__).parents[2]
+PIN = "spki:sha256:" + "ab" * 32
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    create_site(folder, "edge.example.com", listen="127.0.0.1:0")
+    return folder
+
+
+@pytest.fixture
+def site(template, tmp_path):
+    return shutil.copytree(template, tmp_path / "site")
+
+
+def gatepost(site, *arguments, environ=None):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEPOST_")}
+    return subprocess.run(
+        [sys.executable, "-m", "relay.cli.main", *arguments, "--config", "gatepost.toml"],
+        cwd=site,
+        env={**clean, "PYTHONPATH": str(ROOT), **(environ or {})},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def assert_refused(outcome, pattern):
+    assert outcome.returncode == 2, outcome
+    assert outcome.stdout == ""
+    (line,) = outcome.stderr.splitlines()
+    assert re.match(pattern, line), line
+    problem, _, remedy = line.partition("; ")
+    assert problem
+    assert remedy
+
+
+# --- how to spoil a site ------------------------------------------------------------------------
+
+
+def replace(old, new):
+    """Change the configuration."""
+
+    def spoil(site):
+        path = site / "gatepost.toml"
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+    return spoil
+
+
+def append(text):
+    def spoil(site):
+        with (site / "gatepost.toml").open("a") as file:
+            file.write(text)
+
+    return spoil
+
+
+def allow(text):
+    def spoil(site):
+        with (site / "allowlist.toml").open("a") as file:
+            file.write(f"\n{text}\n")
+
+    return spoil
+
+
+def write(name, content):
+    def spoil(site):
+        (site / name).parent.mkdir(exist_ok=True)
+        (site / name).write_bytes(content)
+
+    return spoil
+
+
+def remove(name):
+    return lambda site: (site / name).unlink()
+
+
+def route(*lines):
+    """Replace the default route by one with these lines."""
+
+    def spoil(site):
+        path = site / "gatepost.toml"
+        before, _, after = path.read_text().partition("hosts = [")
+        limits = after[after.index("[limits]") :]
+        path.write_text(before + "\n".join(lines) + "\n" + limits)
+
+    return spoil
+
+
+def second_listener(name, address):
+    return append(
+        f'[[listener]]\nname = "{name}"\naddress = "{address}"\n'
+        'certificate = [{ chain = "tls/edge.pem", key = "tls/edge.key" }]\n'
+    )
+
+
+def foreign_key(site):
+    (site / "tls/edge.key").write_bytes(Authority().issue("x").key_pem)
+
+
+def encrypted_key(site):
+    pem = (
+        Authority()
+        .issue("x")
+        .key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+    (site / "tls/edge.key").write_bytes(pem)
+
+
+def expired_certificate(site):
+    issued = Authority().issue(
+        "edge", usages=("server",), not_before=datetime(2020, 1, 1, tzinfo=UTC), days=31
+    )
+    (site / "tls/edge.key").unlink()
+    issued.write(site / "tls", "edge")
+
+
+def leaf_as_ca(site):
+    shutil.copy(site / "tls/edge.pem", site / "ca/root.pem")
+
+
+def overlapping_pin(site):
+    text = (site / "allowlist.toml").read_text()
+    pins = re.search(r"^pins = .*$", text, re.MULTILINE)[0]
+    allow(f'[[identity]]\nname = "second"\n{pins}')(site)
+
+
+def directory_instead_of(name):
+    def spoil(site):
+        (site / name).unlink()
+        (site / name).mkdir()
+
+    return spoil
+
+
+def dangling_link(name):
+    def spoil(site):
+        (site / name).unlink()
+        (site / name).symlink_to("nowhere")
+
+    return spoil
+
+
+CONFIG = r"gatepost\.toml:\d+: "
+ALLOWLIST = r"allowlist\.toml:\d+: "
+
+CASES = {
+    "unknown key": (replace("hostname =", "hostnam ="), CONFIG + "unknown key `hostnam`; did you mean `hostname`"),
+    "unknown table": (append("[greylisting]\nenabled = true\n"), CONFIG + "unknown table `greylisting`; known here: "),
+    "key in the wrong table": (append("[log]\nmax_errors = 5\n"), CONFIG + r"unknown key `log\.max_errors`; it belongs to \[limits\]"),
+    "TOML syntax": (replace('hostname = "', "hostname = "), CONFIG + "no valid TOML at column"),
+    "unclosed list": (append('[log]\nlevel = [ "x"\n'), CONFIG + "no valid TOML: "),
+    "key twice in a file": (append("max_connections = 5\n"), CONFIG + "no valid TOML at column .*second time"),
+    "not UTF-8": (write("gatepost.toml", b"hostname = '\xff'"), r"gatepost\.toml: not UTF-8 text"),
+    "no configuration": (remove("gatepost.toml"), r"gatepost\.toml is not there; check the path, or make "),
+    "configuration is a folder": (directory_instead_of("gatepost.toml"), r"gatepost\.toml is a folder; "),
+    "configuration is a dangling link": (dangling_link("gatepost.toml"), r"gatepost\.toml is a dangling link; "),
+    "wrong type": (append('max_errors = "many"\n'), CONFIG + r'`limits\.max_errors` = "many" is not a whole number; '),
+    "out of range": (append("max_recipients = 5\n"), CONFIG + r"`limits\.max_recipients` = 5 is too small; use at least 100"),
+    "bad duration": (append('[timeouts]\ncommand = "5 minutes"\n'), CONFIG + r"`timeouts\.command`: '5 minutes' is no duration; "),
+    "bad size": (append('max_message_bytes = "25 Mb"\n'), CONFIG + r"`limits\.max_message_bytes`: '25 Mb' is no size; "),
+    "budget below a message": (append('memory_budget = "1MB"\n'), CONFIG + "the largest message .* does not fit"),
+    "bad network": (replace('tls = "starttls"', 'proxy_protocol_from = ["10.0.0.1/8"]'), CONFIG + r"`listener\.proxy_protocol_from`: '10\.0\.0\.1/8' is no network; "),
+    "missing hostname": (replace("hostname =", "#"), r"gatepost\.toml: `hostname` is missing; add "),
+    "hostname with a blank": (replace('"edge.example.com"', '"edge example"'), CONFIG + "`hostname` = "),
+    "no listener": (write("gatepost.toml", b'hostname = "a.example"\n[route."*"]\nhosts = ["b"]\n'), r"gatepost\.toml: `listener` is missing; add "),
+    "no route": (write("gatepost.toml", b'hostname="a.example"\n[[listener]]\nname="x"\naddress="127.0.0.1:0"\ncertificate=[{chain="c",key="k"}]\n'), r"gatepost\.toml: `route` is missing; add "),
+    "route that is no domain": (replace('[route."*"]', '[route."@example.org"]'), CONFIG + 'route "@example.org" is no domain; '),
+    "host without a number for its port": (route('hosts = ["mx:smtp"]'), CONFIG + r'`route\.hosts`: "mx:smtp" is no address with a port; '),
+    "listener on a name": (replace("127.0.0.1:0", "localhost:2525"), CONFIG + r'`listener\.address`: "localhost" is a name; '),
+    "listener without a port": (replace("127.0.0.1:0", "127.0.0.1"), CONFIG + r"`listener\.address`: .* names no port; "),
+    "listener on an address of another machine": (replace("127.0.0.1:0", "192.0.2.1:2525"), CONFIG + r"cannot listen on 192\.0\.2\.1:2525"),
+    "duplicate listener": (second_listener("edge", "127.0.0.1:2526"), CONFIG + 'two listeners are named "edge"; '),
+    "two listeners on one address": (second_listener("more", "127.0.0.1:2526"), None),
+    "unknown tls word": (replace('tls = "starttls"', 'tls = "ssl"'), CONFIG + r'`listener\.tls` = "ssl" is not known; use starttls or implicit'),
+    "plaintext listener": (replace('tls = "starttls"', 'tls = "off"'), CONFIG + r"`listener\.tls` = .* never taken in clear"),
+    "dane, which comes later": (replace('tls = "verify"', 'tls = "dane"'), CONFIG + ".*comes with a later version"),
+    "mta-sts, which comes later": (replace('tls = "verify"', 'tls = "mta-sts"'), CONFIG + ".*comes with a later version"),
+    "plaintext to another machine": (route('hosts = ["10.0.0.1:25"]', 'tls = "off"'), CONFIG + '`tls` = "off" would send mail in clear to 10'),
+    "fingerprint without pins": (route('hosts = ["a"]', 'tls = "fingerprint"'), CONFIG + ".*needs `pins`, and there are none; "),
+    "pins without fingerprint": (route('hosts = ["a"]', f'pins = ["{PIN}"]', 'ca = ["ca/root.pem"]'), CONFIG + "`pins` say nothing with"),
+    "bad pin of a route": (route('hosts = ["a"]', 'tls = "fingerprint"', 'pins = ["spki:sha256:abc"]'), CONFIG + r"`route\.pins`: .* is no SHA-256 digest; "),
+    "missing key file": (remove("tls/edge.key"), None),
+    "missing certificate file": (remove("tls/edge.pem"), None),
+    "key that does not match": (foreign_key, None),
+    "encrypted key": (encrypted_key, None),
+    "key file is a folder": (directory_instead_of("tls/edge.key"), None),
+    "key file is a dangling link": (dangling_link("tls/edge.key"), None),
+    "certificate file without a certificate": (write("tls/edge.pem", b"hello"), None),
+    "expired server certificate": (expired_certificate, CONFIG + r"the certificate in tls/edge\.pem expired on 2020-02-01; renew it"),
+    "CA file that is a leaf": (leaf_as_ca, None),
+    "missing CA file": (remove("ca/root.pem"), None),
+    "missing allowlist": (remove("allowlist.toml"), CONFIG + r"the allowlist allowlist\.toml is not there; "),
+    "allowlist with an unknown key": (allow('[[identity]]\nname = "x"\npin = ["x"]'), ALLOWLIST),
+    "bad pin": (allow('[[identity]]\nname = "x"\npins = ["spki:sha256:xyz"]'), ALLOWLIST + ".* is no SHA-256 digest; "),
+    "pin that does not say of what": (allow(f'[[identity]]\nname = "x"\npins = ["{PIN[5:]}"]'), ALLOWLIST + ".* does not say what was hashed; "),
+    "overlapping pin": (overlapping_pin, ALLOWLIST),
+    "duplicate identity": (allow(f'[[identity]]\nname = "first"\npins = ["{PIN}"]'), ALLOWLIST),
+    "identity without pins or names": (allow('[[identity]]\nname = "x"'), ALLOWLIST),
+    "bad sender pattern": (allow(f'[[identity]]\nname = "x"\npins = ["{PIN}"]\nsenders = ["example.org"]'), ALLOWLIST),
+    "identity with a bad date": (allow(f'[[identity]]\nname = "x"\npins = ["{PIN}"]\nnot_after = "soon"'), ALLOWLIST),
+    "allowlist that is no TOML": (allow("[[identity]"), ALLOWLIST),
+    "conflict with conf.d": (write("conf.d/10.toml", b'\nhostname = "x.example"\n'), r"conf\.d/10\.toml:2: `hostname` is set in gatepost\.toml:5 too; "),
+    "mistake in conf.d": (write("conf.d/10.toml", b"[limits]\nmax_error = 1\n"), r"conf\.d/10\.toml:2: unknown key `limits\.max_error`; did you mean `max_errors`"),
+    "unknown user": (replace("state_dir =", 'user = "no-such-user"\nstate_dir ='), CONFIG + "there is no user 'no-such-user'; "),
+    "state folder that is a file": (write("state", b""), CONFIG + "the state folder state can't be used"),
+}  # fmt: skip
+
+# What one broken file does in all places that name it: as many lines as places.
+SHARED_FILES = {
+    "missing key file": r"tls/edge\.key is not there; check the path",
+    "missing certificate file": r"tls/edge\.pem is not there; check the path",
+    "key that does not match": r"tls/edge\.key is not the key of tls/edge\.pem; name the key",
+    "encrypted key": r"tls/edge\.key is encrypted; decrypt it",
+    "key file is a folder": r"tls/edge\.key is a folder; name a file in it",
+    "key file is a dangling link": r"tls/edge\.key is a dangling link; check the path",
+    "certificate file without a certificate": r"tls/edge\.pem has no PEM certificate in it; it should",
+    "CA file that is a leaf": r"ca/root\.pem holds a certificate that is no CA \(CN=edge\.example\.com\); name",
+    "missing CA file": r"ca/root\.pem is not there; check the path",
+}
+
+
+def only_one_use(site):
+    """Make the listener the only one to name the files that it shares with the route."""
+    route('hosts = ["127.0.0.1:2526"]', 'tls = "off"')(site)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_run_refuses_to_start(site, case):
+    spoil, pattern = CASES[case]
+    spoil(site)
+    if case in SHARED_FILES:
+        only_one_use(site)
+        pattern = CONFIG + SHARED_FILES[case]
+    elif case == "two listeners on one address":
+        second_listener("third", "0.0.0.0:2526")(site)
+        pattern = CONFIG + r'listeners "more" and "third" both listen on 0\.0\.0\.0:2526; '
+    assert_refused(gatepost(site, "run"), pattern)
+
+
+def test_a_port_in_use(site):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        replace("127.0.0.1:0", f"127.0.0.1:{port}")(site)
+        outcome = gatepost(site, "run")
+    assert_refused(outcome, CONFIG + rf"cannot listen on 127\.0\.0\.1:{port}: .*in use; ")
+
+
+@pytest.mark.parametrize(
+    ("environ", "pattern"),
+    [
+        ({"GATEPOST_WORKERS": "many"}, r'\$GATEPOST_WORKERS: `workers` = "many" is not a whole number; '),
+        ({"GATEPOST_HOST_NAME": "a.example"}, r"\$GATEPOST_HOST_NAME: unknown key `host_name`; did you mean `hostname`"),
+        ({"GATEPOST_HOSTNAME_FILE": "/nowhere/at/all"}, r"\$GATEPOST_HOSTNAME_FILE: cannot read /nowhere/at/all: .*; check the path"),
+    ],
+)  # fmt: skip
+def test_a_bad_override_in_the_environment(site, environ, pattern):
+    assert_refused(gatepost(site, "run", environ=environ), pattern)
+
+
+@pytest.mark.parametrize("case", ["unknown key", "bad pin", "expired server certificate"])
+def test_check_refuses_in_the_same_words(site, case):
+    spoil, pattern = CASES[case]
+    spoil(site)
+    assert_refused(gatepost(site, "check"), pattern)
+
+
+def test_several_mistakes_are_a_line_each(site):
+    append('max_errors = "many"\n[log]\nlevel = "loud"\n')(site)
+    outcome = gatepost(site, "run")
+    assert outcome.returncode == 2
+    assert len(outcome.stderr.splitlines()) == 2
