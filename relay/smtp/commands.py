@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.model import Address, Recipient, Sender
 from relay.smtp import grammar
+from relay.smtp import server_replies as replies
+from relay.smtp.framing import LineFault
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from relay.smtp.extensions import Extensions
+    from relay.smtp.framing import InputBuffer
+    from relay.smtp.server_replies import Fault
 
 __all__ = [
-    "COMMANDS",
-    "UNIMPLEMENTED",
     "Chunk",
     "Command",
-    "is_foreign",
+    "CommandLine",
+    "next_command",
     "parse_bdat",
+    "parse_command",
     "parse_hello",
     "parse_mail",
     "parse_rcpt",
-    "split_command",
 ]
 
 
@@ -48,9 +51,9 @@ class Command(StrEnum):
     QUIT = "QUIT"
 
 
-COMMANDS: Final = {command.encode(): command for command in Command}
+_COMMANDS: Final = {command.encode(): command for command in Command}
 
-UNIMPLEMENTED: Final = frozenset(
+_UNIMPLEMENTED: Final = frozenset(
     b"EXPN SEND SOML SAML TURN ETRN ATRN AUTH BURL XCLIENT XFORWARD".split()
 )
 """Commands of SMTP that we know by name only: 502, not 500 (RFC 5321 4.2.4)."""
@@ -58,17 +61,45 @@ UNIMPLEMENTED: Final = frozenset(
 _FOREIGN_VERBS: Final = frozenset(
     b"GET HEAD POST PUT DELETE OPTIONS CONNECT TRACE PATCH PRI INVITE REGISTER".split()
 )
+"""Commands of other protocols: a browser led astray, perhaps."""
 
 
-def split_command(line: bytes) -> tuple[bytes, bytes]:
-    """The verb in upper case, and its argument; blanks at the end don't count."""
+_TLS_HANDSHAKE = 0x16  # RFC 8446 5.1: the type of the record that a TLS client sends first
+
+
+class CommandLine(NamedTuple):
+    """A command and what stands behind it."""
+
+    command: Command
+    argument: bytes
+
+
+def next_command(source: InputBuffer, max_bytes: int) -> CommandLine | Fault | None:
+    """Take the next line; None if it has not come whole."""
+    if source.first_byte() == _TLS_HANDSHAKE:
+        return replies.FOREIGN_PROTOCOL
+    line = source.next_line(max_bytes)
+    if line is None:
+        return None
+    if line is LineFault.BARE_NEWLINE:
+        return replies.BARE_NEWLINE
+    if line is LineFault.TOO_LONG:
+        return replies.COMMAND_TOO_LONG
+    return parse_command(line)
+
+
+def parse_command(line: bytes) -> CommandLine | Fault:
+    """Split a line into the command, in any case, and its argument; blanks at the end don't count."""
+    if b"\0" in line:
+        return replies.NUL_IN_COMMAND
     verb, _, argument = line.rstrip(b" \t").partition(b" ")
-    return verb.upper(), argument
-
-
-def is_foreign(verb: bytes) -> bool:
-    """Whether a client of another protocol is at the line, perhaps a browser led astray."""
-    return verb in _FOREIGN_VERBS or verb.startswith(b"SSH-")
+    verb = verb.upper()
+    command = _COMMANDS.get(verb)
+    if command is not None:
+        return CommandLine(command, argument)
+    if verb in _FOREIGN_VERBS or verb.startswith(b"SSH-"):
+        return replies.FOREIGN_PROTOCOL
+    return replies.NOT_IMPLEMENTED if verb in _UNIMPLEMENTED else replies.UNKNOWN_COMMAND
 
 
 class Chunk(NamedTuple):

@@ -56,11 +56,11 @@ class Reception:
         if self._refusal is not None:
             return Fault("", self._refusal)
         if self.content.is_too_large:
-            return Fault("message_too_large", replies.MESSAGE_TOO_LARGE)
+            return replies.MESSAGE_TOO_LARGE
         if self.content.has_nul:
-            return Fault("nul", replies.NUL_IN_MESSAGE)
+            return replies.NUL_IN_MESSAGE
         if self.content.has_long_line:
-            return Fault("line_too_long", replies.line_too_long(self.max_line_bytes))
+            return replies.line_too_long(self.max_line_bytes)
         return None
 
 

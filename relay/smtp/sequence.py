@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from relay.smtp import server_replies as replies
 from relay.smtp.commands import Command
-from relay.smtp.server_replies import Fault
 from relay.smtp.states import TRANSITIONS, State
 
 if TYPE_CHECKING:
     from relay.smtp.extensions import Extensions
-    from relay.smtp.replies import Reply
+    from relay.smtp.server_replies import Fault
 
 __all__ = ["AFTER_REFUSAL", "LAST_IN_GROUP", "WITHOUT_ARGUMENT", "objection"]
 
@@ -25,10 +24,10 @@ _BEFORE_TLS: Final = frozenset(
 )
 
 LAST_IN_GROUP: Final = {
-    Command.EHLO: Fault("pipelining", replies.PIPELINING),
-    Command.HELO: Fault("pipelining", replies.PIPELINING),
-    Command.DATA: Fault("pipelining", replies.PIPELINING),
-    Command.STARTTLS: Fault("starttls_injection", replies.STARTTLS_INJECTION),
+    Command.EHLO: replies.PIPELINING,
+    Command.HELO: replies.PIPELINING,
+    Command.DATA: replies.PIPELINING,
+    Command.STARTTLS: replies.STARTTLS_INJECTION,
 }
 """What may have nothing sent behind it before its reply, and what is said to who does.
 
@@ -40,7 +39,7 @@ AFTER_REFUSAL: Final = frozenset({Command.RCPT, Command.DATA, Command.BDAT})
 
 WITHOUT_ARGUMENT: Final = frozenset({Command.STARTTLS, Command.DATA, Command.RSET, Command.QUIT})
 
-_OUT_OF_SEQUENCE: Final[dict[State, dict[Command, Reply]]] = {
+_OUT_OF_SEQUENCE: Final[dict[State, dict[Command, Fault]]] = {
     State.READY: {
         Command.RCPT: replies.MAIL_FIRST,
         Command.DATA: replies.MAIL_FIRST,
@@ -69,12 +68,11 @@ def objection(
 ) -> Fault | None:
     """Say why the command may not come now, whatever its argument; None: it may."""
     if tls_required and not tls_active and command not in _BEFORE_TLS:
-        return Fault("plaintext", replies.NEEDS_STARTTLS)
+        return replies.NEEDS_STARTTLS
     if command is Command.STARTTLS and tls_active:
-        return Fault("sequence", replies.TLS_ACTIVE_ALREADY)
+        return replies.TLS_ACTIVE_ALREADY
     if command not in TRANSITIONS[state]:
-        reply = _OUT_OF_SEQUENCE.get(state, {}).get(command) or _ANYTHING_ELSE[state]
-        return Fault("sequence", reply)
+        return _OUT_OF_SEQUENCE.get(state, {}).get(command) or _ANYTHING_ELSE[state]
     if command is Command.STARTTLS and not offered.starttls:
-        return Fault("sequence", replies.TLS_NOT_OFFERED)
+        return replies.TLS_NOT_OFFERED
     return None

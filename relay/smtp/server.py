@@ -17,15 +17,12 @@ from typing import TYPE_CHECKING, Final
 
 from relay.smtp import server_replies as replies
 from relay.smtp.commands import (
-    COMMANDS,
-    UNIMPLEMENTED,
     Command,
-    is_foreign,
+    next_command,
     parse_bdat,
     parse_hello,
     parse_mail,
     parse_rcpt,
-    split_command,
 )
 from relay.smtp.events import (
     NEED_DATA,
@@ -40,7 +37,7 @@ from relay.smtp.events import (
     Violation,
 )
 from relay.smtp.extensions import Extensions, lower_limit
-from relay.smtp.framing import InputBuffer, LineFault
+from relay.smtp.framing import InputBuffer
 from relay.smtp.reception import Chunk, Reception
 from relay.smtp.replies import Reply, format_reply
 from relay.smtp.sequence import AFTER_REFUSAL, LAST_IN_GROUP, WITHOUT_ARGUMENT, objection
@@ -70,8 +67,6 @@ class ServerLimits:
 
 
 _Question = Hello | StartTls | MailFrom | RcptTo | DataStart | Message
-
-_TLS_RECORD = 0x16  # RFC 8446 5.1: a TLS handshake where SMTP is spoken
 
 
 class ServerEngine:
@@ -299,15 +294,15 @@ class ServerEngine:
         if state is State.CLOSED:
             return Closed(self._reason)
         if self.errors >= self._limits.max_errors:
-            return self._violation("too_many_errors", replies.TOO_MANY_ERRORS, closes=True)
+            return self._tell(replies.TOO_MANY_ERRORS)
         if self._chunk is not None:
             return self._read_chunk(self._chunk)
         if state is State.CONTENT:
             return self._read_data()
         if state is State.GREETING and self._input:
-            return self._violation("early_talker", replies.EARLY_TALKER, closes=True)
+            return self._tell(replies.EARLY_TALKER)
         if state is State.HANDSHAKE and self._input:
-            return self._violation("starttls_injection", replies.STARTTLS_INJECTION, closes=True)
+            return self._tell(replies.STARTTLS_INJECTION)
         return self._read_command()
 
     def _need_data(self) -> Event:
@@ -320,55 +315,33 @@ class ServerEngine:
         self._question = question
         return question
 
-    def _violation(self, kind: str, reply: Reply, *, closes: bool = False) -> Violation:
+    def _tell(self, fault: Fault) -> Event | None:
+        """Reply to a fault; an event only if it is the peer's."""
+        kind, reply, closes = fault
         if self._reference and (closes or kind == "plaintext"):
             text = f"{reply.lines[-1]} (ref {self._reference})"
             reply = reply._replace(lines=(*reply.lines[:-1], text))
         self._queue(reply)
+        if not kind:
+            return None
         self.errors += 1
         if closes:
             self._close("violation")
         return Violation(kind, reply, closes)
 
-    def _tell(self, fault: Fault) -> Event | None:
-        """Reply to a fault; an event only if it is the peer's."""
-        kind, reply = fault
-        if kind:
-            return self._violation(kind, reply)
-        self._queue(reply)
-        return None
-
     # --- commands -----------------------------------------------------------------------------
 
     def _read_command(self) -> Event | None:
-        if self._input.first_byte() == _TLS_RECORD:
-            return self._violation("foreign_protocol", replies.FOREIGN_PROTOCOL, closes=True)
-        line = self._input.next_line(self._limits.max_command_bytes)
-        if line is None:
+        found = next_command(self._input, self._limits.max_command_bytes)
+        if found is None:
             return self._need_data()
-        if line is LineFault.BARE_NEWLINE:
-            return self._violation(line.value, replies.BARE_NEWLINE, closes=True)
-        if line is LineFault.TOO_LONG:
-            return self._violation(line.value, replies.COMMAND_TOO_LONG)
-        if b"\0" in line:
-            return self._violation("nul", replies.NUL_IN_COMMAND)
-        verb, argument = split_command(line)
-        command = COMMANDS.get(verb)
-        if command is None:
-            return self._unknown_command(verb)
-        return self._command(command, argument)
-
-    def _unknown_command(self, verb: bytes) -> Event:
-        if is_foreign(verb):
-            return self._violation("foreign_protocol", replies.FOREIGN_PROTOCOL, closes=True)
-        if verb in UNIMPLEMENTED:
-            return self._violation("unknown_command", replies.NOT_IMPLEMENTED)
-        return self._violation("unknown_command", replies.UNKNOWN_COMMAND)
+        if isinstance(found, Fault):
+            return self._tell(found)
+        return self._command(found.command, found.argument)
 
     def _command(self, command: Command, argument: bytes) -> Event | None:
         if self._input and command in LAST_IN_GROUP:
-            kind, reply = LAST_IN_GROUP[command]
-            return self._violation(kind, reply, closes=True)
+            return self._tell(LAST_IN_GROUP[command])
         fault = objection(
             command,
             self._state,
@@ -385,7 +358,7 @@ class ServerEngine:
         if fault is not None:
             return self._tell(fault)
         if argument and command in WITHOUT_ARGUMENT:
-            return self._violation("syntax", replies.NO_ARGUMENT_ALLOWED)
+            return self._tell(replies.NO_ARGUMENT_ALLOWED)
         match command:
             case Command.MAIL:
                 return self._on_mail(argument)
@@ -402,21 +375,21 @@ class ServerEngine:
             case _:
                 return self._on_small_command(command, argument)
 
-    def _on_hello(self, command: Command, argument: bytes) -> Event:
+    def _on_hello(self, command: Command, argument: bytes) -> Event | None:
         name, is_valid = parse_hello(argument)
         if not name:
-            return self._violation("syntax", replies.HELLO_SYNTAX)
+            return self._tell(replies.HELLO_SYNTAX)
         self._count_idle()
         return self._ask(Hello(command.value, name, is_valid))
 
-    def _on_mail(self, argument: bytes) -> Event:
+    def _on_mail(self, argument: bytes) -> Event | None:
         sender = parse_mail(argument, self._offered)
         if isinstance(sender, Reply):
             self._has_refused = True
-            return self._violation("syntax", sender)
+            return self._tell(Fault("syntax", sender))
         if 0 < self._max_message_bytes < sender.size_bytes:  # RFC 1870 6.1
             self._has_refused = True
-            return self._violation("message_too_large", replies.MESSAGE_TOO_LARGE)
+            return self._tell(replies.MESSAGE_TOO_LARGE)
         return self._ask(MailFrom(sender))
 
     def _on_rcpt(self, argument: bytes) -> Event | None:
@@ -424,17 +397,16 @@ class ServerEngine:
         assert reception is not None
         if reception.recipients >= self._max_recipients:
             # RFC 5321 4.5.3.1.10: no offence, the client sends the rest in another transaction.
-            self._queue(replies.TOO_MANY_RECIPIENTS)
-            return None
+            return self._tell(replies.TOO_MANY_RECIPIENTS)
         recipient = parse_rcpt(argument, self._offered, smtputf8=reception.sender.smtputf8)
         if isinstance(recipient, Reply):
             self._has_refused = True
-            return self._violation("syntax", recipient)
+            return self._tell(Fault("syntax", recipient))
         return self._ask(RcptTo(recipient))
 
     def _on_small_command(self, command: Command, argument: bytes) -> Event | None:
         if command is Command.VRFY and not argument:
-            return self._violation("syntax", replies.VRFY_SYNTAX)
+            return self._tell(replies.VRFY_SYNTAX)
         self._count_idle()
         self._queue(_SMALL_COMMANDS[command])
         if command is Command.QUIT:
@@ -453,7 +425,7 @@ class ServerEngine:
             return self._need_data()
         is_whole = reception.read_data(self._input)
         if reception.content.has_bare_newline:
-            return self._violation("bare_newline", replies.BARE_NEWLINE, closes=True)
+            return self._tell(replies.BARE_NEWLINE)
         if not is_whole:
             return self._need_data()
         fault = reception.fault()
@@ -466,9 +438,9 @@ class ServerEngine:
         parsed = parse_bdat(argument)
         if parsed is None:
             # Where the chunk ends nobody knows: its content would be taken for commands.
-            return self._violation("syntax", replies.BDAT_SYNTAX, closes=True)
+            return self._tell(replies.BDAT_SYNTAX)
         if fault is None and not self._offered.chunking:
-            fault = Fault("unknown_command", replies.NOT_IMPLEMENTED)
+            fault = replies.NOT_IMPLEMENTED
         size, is_last = parsed
         self._chunk = Chunk(size, is_last=is_last, fault=fault)
         if fault is not None:
@@ -490,7 +462,7 @@ class ServerEngine:
             content = self._reception.content
         is_whole = chunk.read(self._input, content)
         if content is not None and content.has_bare_newline:
-            return self._violation("bare_newline", replies.BARE_NEWLINE, closes=True)
+            return self._tell(replies.BARE_NEWLINE)
         return self._end_chunk(chunk) if is_whole else None
 
     def _end_chunk(self, chunk: Chunk) -> Event | None:

@@ -2,60 +2,87 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from relay.model import Address, Recipient, Sender
+from relay.smtp import server_replies as replies
 from relay.smtp.commands import (
-    COMMANDS,
-    UNIMPLEMENTED,
     Chunk,
     Command,
-    is_foreign,
+    next_command,
     parse_bdat,
+    parse_command,
     parse_hello,
     parse_mail,
     parse_rcpt,
-    split_command,
 )
 from relay.smtp.extensions import Extensions
+from relay.smtp.framing import InputBuffer
 from relay.smtp.replies import Reply
+
+if TYPE_CHECKING:
+    from relay.smtp.server_replies import Fault
 
 EVERYTHING = Extensions(size_bytes=0, eightbitmime=True, smtputf8=True, dsn=True)
 A = Address("a", "example.org")
 
 
 @pytest.mark.parametrize(
-    ("line", "verb", "argument"),
+    ("line", "command", "argument"),
     [
-        (b"NOOP", b"NOOP", b""),
-        (b"noop", b"NOOP", b""),
-        (b"NoOp  \t ", b"NOOP", b""),
-        (b"MAIL FROM:<a@b>  ", b"MAIL", b"FROM:<a@b>"),
-        (b"EHLO  x", b"EHLO", b" x"),
-        (b" NOOP", b"", b"NOOP"),
-        (b"MAIL\tFROM:<a@b>", b"MAIL\tFROM:<A@B>", b""),
-        (b"", b"", b""),
-        (b"NOOP\xff", b"NOOP\xff", b""),
+        (b"NOOP", Command.NOOP, b""),
+        (b"noop", Command.NOOP, b""),
+        (b"NoOp  \t ", Command.NOOP, b""),
+        (b"MAIL FROM:<a@b>  ", Command.MAIL, b"FROM:<a@b>"),
+        (b"EHLO  x", Command.EHLO, b" x"),
     ],
 )
-def test_a_line_is_split_at_its_first_blank(line: bytes, verb: bytes, argument: bytes) -> None:
-    assert split_command(line) == (verb, argument)
+def test_a_line_is_split_at_its_first_blank(line: bytes, command: Command, argument: bytes) -> None:
+    assert parse_command(line) == (command, argument)
 
 
-def test_every_command_is_known_by_its_verb() -> None:
-    assert COMMANDS[b"EHLO"] is Command.EHLO
-    assert set(COMMANDS.values()) == set(Command)
-    assert not UNIMPLEMENTED & COMMANDS.keys()
+@pytest.mark.parametrize("command", list(Command))
+def test_every_command_is_known_by_its_verb(command: Command) -> None:
+    assert parse_command(command.value.encode()) == (command, b"")
 
 
-@pytest.mark.parametrize("verb", [b"GET", b"POST", b"CONNECT", b"PRI", b"SSH-2.0-OPENSSH_9.6"])
-def test_foreign_verbs(verb: bytes) -> None:
-    assert is_foreign(verb)
-    assert verb not in COMMANDS
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b"", replies.UNKNOWN_COMMAND),
+        (b" NOOP", replies.UNKNOWN_COMMAND),
+        (b"NOOP\xff", replies.UNKNOWN_COMMAND),
+        (b"MAIL\tFROM:<a@b>", replies.UNKNOWN_COMMAND),
+        (b"NOOPS", replies.UNKNOWN_COMMAND),
+        (b"auth PLAIN", replies.NOT_IMPLEMENTED),
+        (b"XCLIENT ADDR=192.0.2.1", replies.NOT_IMPLEMENTED),
+        (b"NOOP \0", replies.NUL_IN_COMMAND),
+        (b"get / HTTP/1.1", replies.FOREIGN_PROTOCOL),
+        (b"CONNECT mx.example:25 HTTP/1.1", replies.FOREIGN_PROTOCOL),
+        (b"PRI * HTTP/2.0", replies.FOREIGN_PROTOCOL),
+        (b"SSH-2.0-OpenSSH_9.6", replies.FOREIGN_PROTOCOL),
+    ],
+)
+def test_a_line_that_is_no_command(line: bytes, fault: Fault) -> None:
+    assert parse_command(line) == fault
 
 
-def test_our_own_verbs_are_not_foreign() -> None:
-    assert not any(is_foreign(verb) for verb in (*COMMANDS, *UNIMPLEMENTED, b"", b"BOGUS"))
+@pytest.mark.parametrize(
+    ("received", "expected"),
+    [
+        (b"NOOP", None),
+        (b"NOOP\r\n", (Command.NOOP, b"")),
+        (b"\x16", replies.FOREIGN_PROTOCOL),
+        (b"NOOP\n", replies.BARE_NEWLINE),
+        (b"NOOP 678901\r\n", replies.COMMAND_TOO_LONG),
+    ],
+)
+def test_the_next_command(received: bytes, expected: object) -> None:
+    source = InputBuffer()
+    source.append(received)
+    assert next_command(source, 10) == expected
 
 
 @pytest.mark.parametrize(
