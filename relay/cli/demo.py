@@ -101,7 +101,7 @@ def _run(case: Case, site: "Site") -> Result:
     server = submission.Server("127.0.0.1", site.port, "localhost", case.tls)
     message_id = f"<{case.name.replace(' ', '-')}@demo.example>"
     mail = submission.Mail(case.sender, (_RECIPIENT,), _message(case.sender, message_id))
-    done = asyncio.run(submission.submit(server, mail, context, timeout=10))
+    done = asyncio.run(submission.submit(server, mail, context, timeout=30))
     audit = _audit_record(site, done, message_id)
     arrived = [each for each in site.upstream.messages() if each["Message-ID"] == message_id]
     if case.expected == "250":

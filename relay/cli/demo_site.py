@@ -31,8 +31,8 @@ __all__ = ["IDENTITY", "Site", "running_site"]
 
 IDENTITY = "acme-billing"
 
-_START_SECONDS = 15
-_STOP_SECONDS = 10
+_START_SECONDS = 60
+_STOP_SECONDS = 35  # the drain, and a little more
 
 _CONFIGURATION = """\
 hostname = "localhost"

@@ -34,7 +34,7 @@ class Upstream:
             port=port,
             tls_context=context,
             require_starttls=True,
-            ready_timeout=15,
+            ready_timeout=60,
         )
 
     def start(self) -> None:
