@@ -82,11 +82,11 @@ class Message(NamedTuple):
 
 
 class Violation(NamedTuple):
-    """The peer broke the protocol; `reply` is already queued.
+    """The peer broke the protocol; `reply` is already queued, and Closed follows if it `closes`.
 
-    `kind` is a stable word: plaintext, early_talker, pipelining, starttls_injection, bare_newline, nul, line_too_long,
-    command_too_long, unknown_command, syntax, sequence, too_many_errors, message_too_large,
-    foreign_protocol.
+    `kind` is a stable word: plaintext, early_talker, pipelining, starttls_injection, bare_newline,
+    nul, line_too_long, command_too_long, unknown_command, syntax, sequence, too_many_errors,
+    message_too_large, foreign_protocol.
     """
 
     kind: str
@@ -95,7 +95,10 @@ class Violation(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """Nothing more will come of this engine: send `data_to_send` and close. `reason`: quit, violation, refused."""
+    """Nothing more will come of this engine: send `data_to_send` and close.
+
+    `reason` is quit, violation, refused (an answer of 421, or `close_with`) or end_of_stream.
+    """
 
     reason: str
 
