@@ -130,8 +130,8 @@ class ClientTls:
         """
         connection = SSL.Connection(self._context, None)
         connection.set_connect_state()
-        if server_name and not _is_ip(server_name):
-            connection.set_tlsext_host_name(server_name.encode("idna"))
+        if sni := _sni(server_name):
+            connection.set_tlsext_host_name(sni)
         session = self._sessions.get((server_name, peer))
         if session is not None:
             connection.set_session(session)
@@ -254,5 +254,11 @@ def _accept_any(*_: object) -> bool:
     return True
 
 
-def _is_ip(name: str) -> bool:
-    return ":" in name or name.replace(".", "").isdigit()
+def _sni(name: str) -> bytes:
+    """The name as it goes on the wire; empty for what RFC 6066 3 does not allow there."""
+    if ":" in name or name.replace(".", "").isdigit():
+        return b""  # an IP address
+    try:
+        return name.rstrip(".").encode("idna")
+    except UnicodeError:
+        return b""  # no host name; whether the certificate fits is judged without it

@@ -290,9 +290,29 @@ def test_a_certificate_without_names_goes_by_its_common_name() -> None:
     assert client.certificates == bare.certificates
 
 
-def test_an_address_is_not_sent_as_a_name() -> None:
-    _, _, hello = shake_hands(server_tls(SERVER), client_tls(), "2001:db8::1")
-    assert hello.server_name == ""
+@pytest.mark.parametrize(
+    ("name", "sent"),
+    [
+        ("mx.example.org", "mx.example.org"),
+        ("mx.example.org.", "mx.example.org"),
+        ("m\u00fcnchen.example", "xn--mnchen-3ya.example"),
+        ("2001:db8::1", ""),
+        ("192.0.2.1", ""),
+        ("a" * 64 + ".example", ""),
+        ("mx..example", ""),
+        ("", ""),
+    ],
+)
+def test_only_host_names_are_sent_as_names(name: str, sent: str) -> None:
+    _, _, hello = shake_hands(server_tls(SERVER), client_tls(), name)
+    assert hello.server_name == sent
+
+
+@pytest.mark.parametrize("key", ["ed25519", "p384", "rsa2048"])
+def test_the_server_may_have_any_good_key(key: str) -> None:
+    issued = CA.issue("edge.example.org", dns=["edge.example.org"], key=key)
+    _, client = facts(server_tls(issued, OTHER), client_tls())
+    assert client.certificates == issued.certificates
 
 
 def test_the_server_prefers_aes_unless_the_client_prefers_chacha() -> None:
