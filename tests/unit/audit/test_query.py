@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from relay.audit.query import files, find
+from relay.audit.query import files, find, records
 from relay.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -66,3 +66,9 @@ def test_a_broken_archive_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "audit.jsonl.1.gz").write_bytes(gzip.compress(line(1, a="b" * 999))[:-9])
     with pytest.raises(Unavailable, match=r"audit\.jsonl\.1\.gz"):
         list(find(tmp_path / "audit.jsonl", REFERENCE))
+
+
+def test_all_records_come_in_order(tmp_path: Path) -> None:
+    (tmp_path / "audit.jsonl.1").write_bytes(line(1) + b"torn\n")
+    (tmp_path / "audit.jsonl").write_bytes(line(2) + line(3))
+    assert [each["number"] for each in records(tmp_path / "audit.jsonl")] == [1, 2, 3]

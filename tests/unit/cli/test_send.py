@@ -12,7 +12,7 @@ from aiosmtpd.controller import Controller
 from typer.testing import CliRunner
 
 from relay.cli.main import app
-from relay.cli.send import _host_and_port
+from relay.cli.send import _host_and_port, _target
 from relay.errors import ConfigurationError
 from tests.kit.pki import Authority
 from tests.kit.relay_process import free_port
@@ -198,3 +198,38 @@ def test_servers_in_every_spelling(text: str, host: str, port: int) -> None:
 def test_what_is_no_server(text: str) -> None:
     with pytest.raises(ConfigurationError, match="no server"):
         _host_and_port(text, 25)
+
+
+@pytest.mark.parametrize(
+    ("address", "tls", "expected"),
+    [
+        ("0.0.0.0:25", "starttls", ("127.0.0.1", 25, "edge.example.org", "starttls")),
+        ("[::]:465", "implicit", ("::1", 465, "edge.example.org", "implicit")),
+    ],
+)
+def test_without_a_server_it_is_the_first_listener_with_our_own_ca(
+    tmp_path: Path, address: str, tls: str, expected: tuple[object, ...]
+) -> None:
+    config = tmp_path / "gatepost.toml"
+    config.write_text(
+        'hostname = "edge.example.org"\n'
+        f'[[listener]]\nname = "a"\naddress = "{address}"\ntls = "{tls}"\n'
+        'certificate = [{ chain = "a.pem", key = "a.key" }]\n'
+        '[route."*"]\nhosts = ["127.0.0.1:2526"]\n'
+    )
+    assert _target("", "", None, config) == (expected, None)
+    (tmp_path / "ca").mkdir()
+    (tmp_path / "ca" / "root.pem").touch()
+    assert _target("", "", None, config)[1] == tmp_path / "ca" / "root.pem"
+
+
+def test_a_listener_on_a_unix_socket_can_not_be_reached(tmp_path: Path) -> None:
+    config = tmp_path / "gatepost.toml"
+    config.write_text(
+        'hostname = "edge.example.org"\n'
+        '[[listener]]\nname = "a"\naddress = "unix:/run/gatepost.sock"\n'
+        'certificate = [{ chain = "a.pem", key = "a.key" }]\n'
+        '[route."*"]\nhosts = ["127.0.0.1:2526"]\n'
+    )
+    with pytest.raises(ConfigurationError, match="Unix socket"):
+        _target("", "", None, config)
