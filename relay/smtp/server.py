@@ -151,6 +151,11 @@ class ServerEngine:
         return data
 
     @property
+    def in_transaction(self) -> bool:
+        """Whether a MAIL was accepted that has neither been answered to the end nor reset."""
+        return self._reception is not None
+
+    @property
     def in_message(self) -> bool:
         """Whether a message is coming in."""
         return self._question is None and self._state in (State.CONTENT, State.CHUNKS)

@@ -78,6 +78,10 @@ def test_events_carry_what_was_said() -> None:
     )
 
 
+def test_the_want_of_data_prints_as_a_word() -> None:
+    assert repr(NEED_DATA) == "NEED_DATA"
+
+
 def test_replies_are_coalesced_and_drained() -> None:
     engine = greeted()
     engine.receive(b"NOOP\r\nNOOP\r\n")
@@ -174,6 +178,19 @@ def test_message_bytes_count_what_is_held() -> None:
     assert isinstance(engine.next_event(), Message)
     assert not engine.in_message
     assert engine.message_bytes == 0
+
+
+@pytest.mark.parametrize("end", [b"RSET\r\n", b"EHLO again.example\r\n", b"QUIT\r\n", b"DATA\r\n"])
+def test_a_transaction_is_known_from_mail_to_its_end(end: bytes) -> None:
+    caller = Caller(greeted())
+    assert not caller.engine.in_transaction
+    caller.feed(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n")
+    assert caller.engine.in_transaction
+    caller.feed(end)
+    if end == b"DATA\r\n":
+        assert caller.engine.in_transaction
+        caller.feed(b".\r\n")
+    assert not caller.engine.in_transaction
 
 
 def test_a_message_can_be_refused_while_it_comes() -> None:
