@@ -122,7 +122,7 @@ class Supervisor:
         self._configuration, self._blueprint = self._load()
         configure_logging(self._settings.log)
         self._raise_descriptor_limit()
-        self._sockets = self._open_sockets(self._settings, {})
+        self._sockets = self._open_sockets(self._configuration, {})
         self._prepare_state()
         wanted = self._worker_count()
         slots = 4 * wanted + 4  # up to three old generations may still be ending
@@ -161,18 +161,18 @@ class Supervisor:
                 break
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft < needed:
-            raise ConfigurationError(
+            raise self._configuration.mistake(
                 f"limits.max_connections = {self._settings.limits.max_connections} needs {needed} "
                 f"file descriptors, the limit is {soft}",
                 remedy="raise it (ulimit -n, LimitNOFILE=) or lower limits.max_connections",
-                path=self._path,
-                line=self._configuration.line_of("limits.max_connections"),
+                at=("limits", "max_connections"),
             )
 
     def _open_sockets(
-        self, settings: Settings, known: Mapping[str, list[socket.socket]]
+        self, configuration: config.Configuration, known: Mapping[str, list[socket.socket]]
     ) -> dict[str, list[socket.socket]]:
         """Open what is new, keep what is open; on failure close what was opened here."""
+        settings = configuration.settings
         opened: dict[str, list[socket.socket]] = {}
         try:
             for listener in settings.listener:
@@ -185,12 +185,11 @@ class Supervisor:
                 if address not in known:
                     _close_all(listening)
             position = settings.listener.index(listener)
-            raise ConfigurationError(
+            raise configuration.mistake(
                 f"cannot listen on {listener.address}: {error.strerror or error}",
                 remedy="stop what uses the address, choose another, or allow low ports "
                 "(AmbientCapabilities=CAP_NET_BIND_SERVICE)",
-                path=self._path,
-                line=self._configuration.line_of(f"listener.{position}.address"),
+                at=("listener", position, "address"),
             ) from error
         return opened
 
@@ -203,18 +202,16 @@ class Supervisor:
                 os.chown(state, account.pw_uid, account.pw_gid)
             self._open_control(state / "control.sock")
         except KeyError:
-            raise ConfigurationError(
+            raise self._configuration.mistake(
                 f"there is no user {self._settings.user!r}",
                 remedy="create it (useradd --system) or leave `user` out",
-                path=self._path,
-                line=self._configuration.line_of("user"),
+                at=("user",),
             ) from None
         except OSError as error:
-            raise ConfigurationError(
+            raise self._configuration.mistake(
                 f"the state folder {state} can't be used: {error.strerror}",
                 remedy="make it writable, or set `state_dir`",
-                path=self._path,
-                line=self._configuration.line_of("state_dir"),
+                at=("state_dir",),
             ) from error
 
     def _open_control(self, path: Path) -> None:
@@ -225,11 +222,10 @@ class Supervisor:
             except OSError:
                 path.unlink(missing_ok=True)
             else:
-                raise ConfigurationError(
+                raise self._configuration.mistake(
                     f"another gatepost uses the state folder {path.parent}",
                     remedy="stop it first, or give this one its own `state_dir`",
-                    path=self._path,
-                    line=self._configuration.line_of("state_dir"),
+                    at=("state_dir",),
                 )
         control = socket.socket(socket.AF_UNIX)
         mask = os.umask(0o177)
@@ -458,10 +454,11 @@ class Supervisor:
         self._watch()
         try:
             configuration, blueprint = self._load()
-            sockets = self._open_sockets(configuration.settings, self._sockets)
+            sockets = self._open_sockets(configuration, self._sockets)
         except ConfigurationError as error:
-            log.error("reload refused, the old configuration stays in force", error=str(error))
-            return str(error)
+            mistakes = [str(mistake) for mistake in (error, *error.others)]
+            log.error("reload refused, the old configuration stays in force", mistakes=mistakes)
+            return "\n".join(mistakes)
         self._notifier.reloading()
         self._old_blueprint = (self._blueprint, self._sockets)
         self._configuration, self._blueprint = configuration, blueprint

@@ -12,7 +12,7 @@ A handler always answers its event, also when the world is broken: see `failures
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -145,8 +145,7 @@ class Session:
         if self._listener.tls == "implicit":
             await self._upgrade()
         stream.set_deadline(timeouts.greeting)
-        if not await self._greet():
-            return
+        await self._greet()
         while True:
             event = engine.next_event()
             if event is events.NEED_DATA:
@@ -159,11 +158,8 @@ class Session:
             if self._is_identified:  # until then the one deadline for the greeting stands
                 stream.set_deadline(timeouts.command)
 
-    async def _greet(self) -> bool:
-        """Send the banner, or the refusal of a TLS client that spoke first; False: it is over."""
-        if self._refusal is not None:
-            self._end(self._refusal)
-            return False
+    async def _greet(self) -> None:
+        """Send the banner; who talks before it is told off by the engine."""
         if delay := self._listener.banner_delay:
             self._stream.set_deadline(delay)
             try:
@@ -171,7 +167,6 @@ class Session:
             except DeadlinePassed:
                 self._stream.set_deadline(self._services.timeouts.greeting)
         self._engine.greet(Reply(220, "", (f"{self._services.hostname} ESMTP {PRODUCT}",)))
-        return True
 
     async def _receive(self) -> None:
         self._flush()
@@ -180,11 +175,7 @@ class Session:
             raise DeadlinePassed
         data = await self._stream.receive()
         self._is_waiting = False
-        if self._refusal is not None:
-            # The handshake has been finished for a stranger: whatever it says first, this is the
-            # one line it gets (features: facts 4 and 5).
-            self._engine.close_with(self._refusal)
-        elif not data:
+        if not data:
             self._engine.end_of_stream()
         else:
             self._engine.receive(data)
@@ -226,9 +217,7 @@ class Session:
             self._record("handshake", evidence.failed_handshake(self._facts, hello, reason))
             raise
         self._decide()
-        self._record(
-            "handshake", evidence.handshake(self._facts, self._decision, self._refusal)
-        )
+        self._record("handshake", evidence.handshake(self._facts, self._decision, self._refusal))
 
     def _decide(self) -> None:
         """Ask who the peer is, now."""
@@ -256,7 +245,7 @@ class Session:
         if verdict.reply is not None:
             self._refuse(verdict.reply, verdict.rule)
             return
-        self._is_identified = self._facts.tls is not None
+        self._is_identified = self._facts.tls is not None and self._refusal is None
         self._engine.accept_hello(self._offer())
 
     def _offer(self) -> Extensions:
@@ -290,6 +279,8 @@ class Session:
         if services.trust.version != self._trust_version:
             self._decide()  # the allowlist has changed, or a pin has expired
         if self._refusal is not None:
+            # A stranger gets its handshake and its EHLO, and is refused here, because this is the
+            # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.
             self._record("refusal", evidence.refusal(self._facts, self._refusal, "trust"))
             self._engine.close_with(self._refusal)
         elif self._is_draining:

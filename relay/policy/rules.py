@@ -74,7 +74,7 @@ def _refusal(text: str) -> Callable[[Facts], Reply]:
 IDENTITY_RULES = (
     Rule(
         "identity_network",
-        Stage.HELLO,
+        Stage.SENDER,  # not earlier: clients lose the words of a refused EHLO
         _network_is_foreign,
         _refusal("{identity} may not connect from {peer}"),
     ),

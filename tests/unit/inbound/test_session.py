@@ -188,9 +188,8 @@ def test_the_next_hop_is_told_who_the_client_is(folder):
 )
 def test_a_stranger_gets_its_handshake_and_one_line(folder, status, mode, code):
     async def script(client, session):
-        await client.reply()
-        await client.start_tls()
-        reply = await client.say("EHLO client.example")
+        await client.enter()
+        reply = await client.say("MAIL FROM:<a@acme.example>")
         return reply, await client.reply(), session.reference
 
     world, (reply, after, reference) = converse(
@@ -210,23 +209,24 @@ def test_an_unpinned_client_is_told_its_key(folder):
     decision = TrustDecision(TrustStatus.UNPINNED, None, "why", {"spki": "spki:sha256:abcd"})
 
     async def script(client, _):
-        await client.reply()
-        await client.start_tls()
-        return await client.say("EHLO client.example")
+        await client.enter()
+        return await client.say("MAIL FROM:<a@acme.example>")
 
     _, reply = converse(script, tmp_path=folder, trusted=decision)
     assert "spki:sha256:abcd" in reply
 
 
-def test_implicit_tls_refuses_in_the_banner(folder):
-    decision = TrustDecision(TrustStatus.UNPINNED, None, "why")
+def test_a_stranger_has_no_more_time_than_the_greeting(folder):
+    world = World(timeouts=Timeouts(greeting="100ms"))
 
     async def script(client, _):
-        return await client.reply(), await client.reply()
+        await client.enter()
+        return await client.reply()
 
-    _, (reply, after) = converse(script, tmp_path=folder, trusted=decision, tls="implicit")
-    assert reply.startswith("421 4.7.1 ")
-    assert after == "closed"
+    _, reply = converse(
+        script, world, tmp_path=folder, trusted=TrustDecision(TrustStatus.ABSENT, None, "why")
+    )
+    assert reply.startswith("421 4.4.2 ")
 
 
 def test_implicit_tls_greets_inside_tls(folder):
@@ -292,9 +292,8 @@ def test_a_revoked_certificate_is_refused_also_where_it_is_optional(folder):
     revoked = TrustDecision(TrustStatus.REVOKED, None, "why")
 
     async def script(client, _):
-        await client.reply()
-        await client.start_tls()
-        return await client.say("EHLO client.example")
+        await client.enter()
+        return await client.say("MAIL FROM:<a@acme.example>")
 
     _, reply = converse(script, tmp_path=folder, trusted=revoked, client_certificate="optional")
     assert reply.startswith("554 5.7.1 ")

@@ -64,7 +64,9 @@ def test_ten_thousand_addresses_are_rarely_taken_for_another():
     row = tally.row(0)
     for number in range(10_000):
         row.connection_opened(f"10.0.{number // 256}.{number % 256}")
-    counts = [row.connections_from(f"10.0.{number // 256}.{number % 256}") for number in range(10_000)]
+    counts = [
+        row.connections_from(f"10.0.{number // 256}.{number % 256}") for number in range(10_000)
+    ]
     assert min(counts) == 1  # never too low
     assert sum(count > 1 for count in counts) < 10_000 * 0.05
     assert max(counts) <= 4

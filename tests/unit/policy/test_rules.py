@@ -27,9 +27,9 @@ def facts(identity=ACME, peer=HERE, **known):
 
 
 KEPT = [
-    ("own network", Stage.HELLO, facts()),
-    ("own IPv6 network", Stage.HELLO, facts(peer=Endpoint("2001:db8::7", 25))),
-    ("IPv4 mapped into IPv6", Stage.HELLO, facts(peer=Endpoint("::ffff:192.0.2.7", 25))),
+    ("own network", Stage.SENDER, facts()),
+    ("own IPv6 network", Stage.SENDER, facts(peer=Endpoint("2001:db8::7", 25))),
+    ("IPv4 mapped into IPv6", Stage.SENDER, facts(peer=Endpoint("::ffff:192.0.2.7", 25))),
     ("own domain", Stage.SENDER, facts(sender=Sender(BILLING))),
     ("domain in capitals", Stage.SENDER, facts(sender=Sender(Address("x", "ACME.example")))),
     ("the null sender", Stage.SENDER, facts(sender=Sender(None))),
@@ -40,8 +40,8 @@ KEPT = [
     ("no limits, no From", Stage.MESSAGE, facts(identity=FREE, authors=None)),
 ]
 BROKEN = [
-    ("foreign network", Stage.HELLO, facts(peer=Endpoint("198.51.100.1", 25)), "identity_network"),
-    ("Unix socket", Stage.HELLO, facts(peer=Endpoint("/run/x.sock", 0)), "identity_network"),
+    ("foreign network", Stage.SENDER, facts(peer=Endpoint("198.51.100.1", 25)), "identity_network"),
+    ("Unix socket", Stage.SENDER, facts(peer=Endpoint("/run/x.sock", 0)), "identity_network"),
     ("foreign sender", Stage.SENDER, facts(sender=Sender(EVIL)), "identity_sender"),
     (
         "a subdomain is another domain",
@@ -87,4 +87,6 @@ def test_header_from_any_frees_the_author_but_not_the_sender():
     identity = Identity(name="list", senders=("@lists.example",), header_from="any")
     engine = Engine(IDENTITY_RULES)
     assert engine.judge(Stage.MESSAGE, facts(identity=identity, authors=(EVIL,))).is_compliant
-    assert not engine.judge(Stage.SENDER, facts(identity=identity, sender=Sender(EVIL))).is_compliant
+    assert not engine.judge(
+        Stage.SENDER, facts(identity=identity, sender=Sender(EVIL))
+    ).is_compliant
