@@ -74,10 +74,15 @@ def test_a_session_resumes_in_every_worker(version, site, relay, tmp_path):
 def test_a_resumed_session_is_decided_again(site, relay, tmp_path):
     ticket = tmp_path / "ticket"
     clients.s_client(site, relay.port, site.unpinned, "-sess_out", str(ticket))
-    before = len(relay.audit(kind="handshake", status="unpinned"))
-    again = clients.s_client(site, relay.port, site.unpinned, "-sess_in", str(ticket))
-    assert "421 4.7.1" in again.output
-    assert len(relay.audit(kind="handshake", status="unpinned")) == before + 1
+    lines = [b"EHLO again.example\n", b"MAIL FROM:<billing@acme.example>\n"]
+    replies = clients.s_client_dialogue(
+        site, relay.port, site.unpinned, lines, "-sess_in", str(ticket)
+    )
+    reference = replies[-1].rpartition("(ref ")[2].rstrip(")")
+    record = relay.wait_for_audit(kind="handshake", reference=reference)
+    assert replies[-1].startswith("421 4.7.1")
+    assert record["tls_resumed"]
+    assert record["status"] == "unpinned"
 
 
 def test_a_client_that_does_not_trust_us_is_on_record(site, relay):

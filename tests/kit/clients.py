@@ -154,12 +154,14 @@ def s_client(site: Site, port: int, client: Files | None, *options: str) -> Ende
     return _run(command, b"QUIT\n")
 
 
-def s_client_dialogue(site: Site, port: int, client: Files, lines: Sequence[bytes]) -> list[str]:
+def s_client_dialogue(
+    site: Site, port: int, client: Files, lines: Sequence[bytes], *options: str
+) -> list[str]:
     """Type lines into openssl s_client, each after the reply to the one before; their replies."""
     command = [
         need("openssl"), "s_client", "-starttls", "smtp", "-connect", f"127.0.0.1:{port}",
         "-CAfile", str(site.ca), "-verify_return_error", "-crlf", "-quiet",
-        "-cert", str(client.chain), "-key", str(client.key),
+        "-cert", str(client.chain), "-key", str(client.key), *options,
     ]  # fmt: skip
     replies = []
     with subprocess.Popen(
