@@ -162,9 +162,7 @@ class Worker:
         settings = self._settings
         self._stopped = asyncio.Event()
         clock = SystemClock()
-        audit = AuditLog(
-            settings.audit.path, sync=settings.audit.sync, node=settings.hostname
-        )
+        audit = AuditLog(settings.audit.path, sync=settings.audit.sync, node=settings.hostname)
         forwarder = Forwarder(
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )

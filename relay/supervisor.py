@@ -32,7 +32,8 @@ import uvloop
 
 from relay import app, config
 from relay.audit.applog import configure_logging
-from relay.errors import ConfigurationError
+from relay.audit.log import AuditLog
+from relay.errors import ConfigurationError, Unavailable
 from relay.material import load_material, read_allowlist
 from relay.net.listener import open_sockets
 from relay.net.notify import Notifier
@@ -124,6 +125,10 @@ class Supervisor:
         self._raise_descriptor_limit()
         self._sockets = self._open_sockets(self._configuration, {})
         self._prepare_state()
+        self._audit = AuditLog(
+            self._settings.audit.path, sync="second", node=self._settings.hostname
+        )
+        self._put_on_record("start")
         wanted = self._worker_count()
         slots = 4 * wanted + 4  # up to three old generations may still be ending
         self._tally = Tally(slots)
@@ -248,7 +253,17 @@ class Supervisor:
             signal.signal(number, lambda *_: None)
         self._selector.register(receiver, selectors.EVENT_READ, self._read_signals)
 
+    def _put_on_record(self, action: str, **fields: object) -> None:
+        """One line in the audit trail for what the operator did."""
+        try:
+            self._audit.record(
+                "admin", {"action": action, "target": os.fspath(self._path)} | fields
+            )
+        except Unavailable as error:
+            log.error("administrative act not recorded", action=action, error=str(error))
+
     def _clean_up(self) -> None:
+        self._put_on_record("stop")
         for listening in self._sockets.values():
             _close_all(listening)
         if self._control is not None:
@@ -394,6 +409,7 @@ class Supervisor:
                 if address not in self._sockets:
                     _close_all(listening)
             self._old_blueprint = None
+            self._put_on_record("reload")
         self._notifier.ready()
         log.info("ready", workers=len(current), generation=self._generation)
         self._answer_reload({"ok": True, "generation": self._generation})
@@ -509,6 +525,7 @@ class Supervisor:
             log.error("allowlist refused, the old one stays in force", error=str(error))
             return
         log.info("allowlist changed", identities=len(allowlist.identities))
+        self._put_on_record("allowlist.reload", target=os.fspath(path))
         self._blueprint = app.with_allowlist(self._blueprint, allowlist)
         self._order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
 

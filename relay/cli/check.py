@@ -51,15 +51,15 @@ def check(
 
 
 def _find(configuration: "Configuration", *, connect: bool) -> "list[Finding]":
-    from relay import app  # noqa: PLC0415  keeps `gatepost --help` quick
-    from relay.cli.findings import Machine, find  # noqa: PLC0415
-    from relay.material import load_material  # noqa: PLC0415
+    from relay import app
+    from relay.cli.findings import Machine, find
+    from relay.material import load_material
 
     material = load_material(configuration)
     blueprint = app.build(material)
     found = find(configuration, material, Machine.this())
     if connect:
-        from relay.cli.next_hops import try_next_hops  # noqa: PLC0415
+        from relay.cli.next_hops import try_next_hops
 
         with progress("Connecting to the next hops"):
             found += try_next_hops(blueprint.routes.routes, configuration.settings.hostname)

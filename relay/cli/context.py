@@ -57,6 +57,6 @@ def load_configuration(given: Path | None) -> "Configuration":
         ConfigurationError: there is none, or it has mistakes.
     """
     # The command line has to answer `--help` at once; pydantic alone takes 0.1 s to import.
-    from relay.config import load  # noqa: PLC0415
+    from relay.config import load
 
     return load(find_config(given), os.environ)

@@ -66,7 +66,7 @@ def demo(
     if keep:
         _keep(as_json=as_json)
         return
-    from relay.cli.demo_site import running_site  # noqa: PLC0415
+    from relay.cli.demo_site import running_site
 
     with progress("starting a relay and its upstream") as say, running_site() as site:
         results = []
@@ -84,7 +84,7 @@ def demo(
 
 def _keep(*, as_json: bool) -> None:
     """Stay until Ctrl-C or SIGTERM, which is a good end here."""
-    from relay.cli.demo_site import running_site  # noqa: PLC0415
+    from relay.cli.demo_site import running_site
 
     with contextlib.suppress(KeyboardInterrupt), running_site(shows_log=True) as site:
         emit(_places(site), as_json=as_json, human=lambda console: _show_places(console, site))
@@ -92,7 +92,7 @@ def _keep(*, as_json: bool) -> None:
 
 
 def _run(case: Case, site: "Site") -> Result:
-    from relay.cli import submission  # noqa: PLC0415
+    from relay.cli import submission
 
     files = {"pinned": site.pinned, "stranger": site.stranger}.get(case.certificate)
     context = submission.tls_context(
@@ -133,7 +133,7 @@ def _message(sender: str, message_id: str) -> bytes:
 
 def _audit_record(site: "Site", done: "Submission", message_id: str) -> "Record":
     """Find the record of the decision: the refusal told, or the transaction."""
-    from relay.audit.query import find, records  # noqa: PLC0415
+    from relay.audit.query import find, records
 
     if done.reference:
         found = [each for each in find(site.audit_path, done.reference) if "reply" in each]
@@ -154,7 +154,7 @@ def _as_value(result: Result) -> dict[str, Any]:
 
 
 def _show(console: "Console", results: list[Result]) -> None:
-    import orjson  # noqa: PLC0415
+    import orjson
 
     for each in results:  # line by line, for a table would break replies to fit
         console.print(f"{each.case.name}: {each.outcome}")

@@ -60,7 +60,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show the evidence behind a reference id, and what to do. Exit code 1 if there is none."""
-    from relay.audit.query import find  # noqa: PLC0415
+    from relay.audit.query import find
 
     path = load_configuration(config).settings.audit.path
     with progress("searching the audit trail"):

@@ -35,7 +35,7 @@ def init(
 
     Nothing that is there is written over. The relay runs with it as it is, on loopback.
     """
-    from relay.cli.new_site import create_site  # noqa: PLC0415  keeps `gatepost --help` quick
+    from relay.cli.new_site import create_site
 
     site = create_site(folder, hostname or _own_name(), listen=listen, upstream=upstream)
     commands = _next_commands(site)

@@ -25,7 +25,7 @@ _PIPE_WIDTH = 200
 
 def console(*, errors: bool = False) -> Console:
     """Return a console that prints text as it is: an address in brackets is no markup."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     stream = sys.stderr if errors else sys.stdout
     width = None if stream.isatty() else _PIPE_WIDTH
@@ -45,7 +45,7 @@ def emit(value: object, *, as_json: bool, human: Callable[[Console], None]) -> N
     if not as_json:
         human(console())
         return
-    import orjson  # noqa: PLC0415
+    import orjson
 
     option = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
     typer.echo(orjson.dumps(value, default=str, option=option).decode())
@@ -59,8 +59,8 @@ def fail(text: str, code: int = 1) -> NoReturn:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Return a plain table for `Console.print`; None becomes an empty cell."""
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich import box
+    from rich.table import Table
 
     made = Table(*headings, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in rows:

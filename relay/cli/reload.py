@@ -14,7 +14,7 @@ def reload(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     A configuration with a mistake is not taken: the old one stays in force, and the mistake is
     shown (exit code 2).
     """
-    from relay.cli.control import ask  # noqa: PLC0415
+    from relay.cli.control import ask
 
     state_dir = load_configuration(config).settings.state_dir
     with progress("waiting for the new workers"):

@@ -11,6 +11,6 @@ __all__ = ["run"]
 
 def run(config: ConfigOption = None) -> None:
     """Run the relay in the foreground until SIGTERM or Ctrl-C."""
-    from relay.supervisor import Supervisor  # noqa: PLC0415  keeps `gatepost --help` quick
+    from relay.supervisor import Supervisor
 
     raise typer.Exit(Supervisor(find_config(config), os.environ).run())

@@ -58,7 +58,7 @@ def send(
     as_json: JsonOption = False,
 ) -> None:
     """Send a test message and show every reply. Exit code 0 if it was taken, 1 if not."""
-    from relay.cli import submission  # noqa: PLC0415
+    from relay.cli import submission
 
     target, own_ca = _target(server, server_name, tls, config)
     mail = submission.Mail(
@@ -108,7 +108,7 @@ def _target(
     config: Path | None,
 ) -> "tuple[Server, Path | None]":
     """Return where to send, and the CA of our own relay if it is ours."""
-    from relay.cli.submission import Server  # noqa: PLC0415
+    from relay.cli.submission import Server
 
     if server:
         host, port = _host_and_port(server, _PORTS[tls or "starttls"])
@@ -146,9 +146,9 @@ def _content(
 ) -> bytes:
     if file is not None:
         return file.read_bytes()
-    from email.message import EmailMessage  # noqa: PLC0415
-    from email.policy import SMTP  # noqa: PLC0415
-    from email.utils import localtime, make_msgid  # noqa: PLC0415
+    from email.message import EmailMessage
+    from email.policy import SMTP
+    from email.utils import localtime, make_msgid
 
     made = EmailMessage(policy=SMTP)
     made["From"] = sender

@@ -48,7 +48,7 @@ def find_site(config: Path | None) -> Site:
         path = Path("gatepost.toml")
     if not path.exists():
         return Site(path.parent, path.parent / "allowlist.toml", Edge("edge.example.org", 25))
-    from relay.config import load  # noqa: PLC0415  pydantic is slow to import
+    from relay.config import load
 
     settings = load(path, os.environ).settings
     listener = _public_listener(settings)

@@ -20,7 +20,7 @@ _COLUMNS = (
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show the running relay: workers, counters, listeners. Exit code 0 if it runs, 1 if not."""
-    from relay.cli.control import ask  # noqa: PLC0415
+    from relay.cli.control import ask
 
     settings = load_configuration(config).settings
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUDGET_SPENT",
     "DATA_GO_AHEAD",
+    "HEADER_TOO_LONG",
     "LOOP",
     "OTHER_NEXT_HOP",
     "RECIPIENT_OK",
@@ -42,6 +43,7 @@ RELAY_DENIED = Reply(554, "5.7.1", ("Relay access denied",))
 OTHER_NEXT_HOP = Reply(452, "4.5.3", ("Another next hop; send to this recipient separately",))
 BUDGET_SPENT = Reply(452, "4.3.1", ("Insufficient system resources, try again later",))
 LOOP = Reply(554, "5.4.6", ("Too many hops, the message is looping",))
+HEADER_TOO_LONG = Reply(552, "5.3.4", ("Message header too long",))
 TIMED_OUT = Reply(421, "4.4.2", ("Timeout, closing the connection",))
 SHUTTING_DOWN = Reply(421, "4.3.2", ("Service shutting down, try again later",))
 TOO_MANY_MESSAGES = Reply(421, "4.7.0", ("Too many messages on this connection",))

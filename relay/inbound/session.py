@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
 from relay.inbound import evidence, failures
@@ -28,6 +28,8 @@ from relay.smtp.replies import Reply
 from relay.smtp.server import ServerEngine, ServerLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
     from relay.model import Delivery, Recipient, TrustDecision
     from relay.policy.engine import Engine as Policy
     from relay.ports import (
@@ -170,6 +172,8 @@ class Session:
 
     async def _receive(self) -> None:
         self._flush()
+        if self._transaction is not None and not self._engine.in_transaction:
+            self._forget_transaction()  # RSET, or a message that the engine itself refused
         self._is_waiting = True
         if self._is_draining and self._transaction is None:
             raise DeadlinePassed
@@ -350,6 +354,8 @@ class Session:
         verdict = self._services.policy.judge(Stage.MESSAGE, facts)
         if block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
             self._refuse(failures.LOOP, "loop")
+        elif block.is_too_long:  # what can't be searched for forged fields can't pass
+            self._refuse(failures.HEADER_TOO_LONG, "header_too_long")
         elif verdict.reply is not None:
             self._refuse(verdict.reply, verdict.rule)
         else:
@@ -434,7 +440,7 @@ class Session:
         self._facts.sender = self._facts.recipient = self._facts.authors = None
 
 
-_HANDLERS = {
+_HANDLERS: Mapping[type, Callable[[Session, Any], Awaitable[None]]] = {
     events.Hello: Session._on_hello,  # noqa: SLF001  the table of this file's own handlers
     events.StartTls: Session._on_start_tls,  # noqa: SLF001
     events.MailFrom: Session._on_mail,  # noqa: SLF001

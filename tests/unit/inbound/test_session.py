@@ -452,6 +452,22 @@ def test_a_looping_message_is_refused(folder):
     assert reply.startswith("554 5.4.6 ")
 
 
+def test_a_header_too_long_to_be_searched_is_refused(folder):
+    async def script(client, _):
+        await client.enter()
+        return await client.send(
+            b"X-Fill: "
+            + b"x" * 900
+            + b"\r\n"
+            + (b"X-Fill: " + b"x" * 900 + b"\r\n") * 300
+            + MESSAGE
+        )
+
+    world, reply = converse(script, tmp_path=folder)
+    assert reply.startswith("552 5.3.4 ")
+    assert world.next_hop.delivered == []
+
+
 def test_too_many_messages_on_a_connection(folder):
     world = World(limits=Limits(max_messages_per_connection=1))
 
