@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.errors import GatepostError
 from relay.pki.names import canonical_dns, canonical_email, canonical_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
@@ -83,7 +86,7 @@ class Certificate:
     def x509(self) -> Parsed:
         """The certificate as `cryptography` has it."""
         if self._parsed is None:
-            self._parsed = _readable(x509.load_der_x509_certificate, self.der)
+            self._parsed = _readable(_load_der, self.der)
         return self._parsed
 
     @property
@@ -118,7 +121,7 @@ class Certificate:
     @property
     def serial(self) -> str:
         """The serial number in hex, as `openssl x509 -serial` prints it, in lower case."""
-        return self._once("serial", lambda parsed: f"{parsed.serial_number:x}")
+        return self._once("serial", _read_serial)
 
     @property
     def not_before(self) -> datetime:
@@ -172,6 +175,29 @@ class Certificate:
         return cast("_T", self._cache[key])
 
 
+def _load_der(der: bytes) -> x509.Certificate:
+    with _odd_serial_numbers_allowed():
+        return x509.load_der_x509_certificate(der)
+
+
+def _load_pem(block: bytes) -> x509.Certificate:
+    with _odd_serial_numbers_allowed():
+        return x509.load_pem_x509_certificate(block)
+
+
+def _read_serial(parsed: x509.Certificate) -> str:
+    with _odd_serial_numbers_allowed():
+        return f"{parsed.serial_number:x}"
+
+
+@contextmanager
+def _odd_serial_numbers_allowed() -> Iterator[None]:
+    # RFC 5280 4.1.2.2: be prepared for serial numbers that are zero or negative
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
+
+
 def _extension(extensions: Extensions, kind: type[_E]) -> _E | None:
     try:
         return extensions.get_extension_for_class(kind).value
@@ -217,8 +243,7 @@ def parse_pem_chain(pem: bytes) -> tuple[Certificate, ...]:
     Raises:
         MalformedCertificate: one of them cannot be read. No certificate at all is no error.
     """
-    blocks: list[bytes] = _PEM.findall(pem)
-    return tuple(Certificate(_readable(x509.load_pem_x509_certificate, each)) for each in blocks)
+    return tuple(Certificate(_readable(_load_pem, each)) for each in _PEM.findall(pem))
 
 
 def spki_of_der(der: bytes) -> bytes:

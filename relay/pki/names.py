@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from ipaddress import ip_address
-from urllib.parse import urlsplit
 
 from relay.errors import ConfigurationError
 
@@ -18,6 +17,9 @@ __all__ = ["canonical_dns", "canonical_email", "canonical_uri", "parse_name"]
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _EMAIL = re.compile(r"[!-?A-~]{1,64}@[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
+_URI_PARTS = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<authority>//[^/?#]*)?(?P<rest>.*)", re.DOTALL
+)
 _FORMS = 'write it as "dns:mail.example.org", "uri:spiffe://...", "email:..." or "ip:192.0.2.1"'
 
 
@@ -36,15 +38,12 @@ def _punycode(label: str) -> str:
 
 def canonical_uri(uri: str) -> str:
     """Spell scheme and host in lower case; the rest of a URI is compared as it is."""
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
+    # Not urlsplit: it drops line ends, so that two different names would become one.
+    found = _URI_PARTS.fullmatch(uri)
+    if found is None:
         return uri
-    if not parts.netloc:
-        return uri
-    user, at, host = parts.netloc.rpartition("@")
-    rest = uri[uri.index("//") + 2 + len(parts.netloc) :]
-    return f"{parts.scheme}://{user}{at}{host.lower()}{rest}"
+    user, at, host = (found["authority"] or "").rpartition("@")
+    return f"{found['scheme'].lower()}:{user}{at}{host.lower()}{found['rest']}"
 
 
 def canonical_email(address: str) -> str:

@@ -149,3 +149,17 @@ def test_a_broken_certificate_in_a_pem_file_is_malformed():
     pem = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     with pytest.raises(MalformedCertificate):
         parse_pem_chain(pem)
+
+
+@pytest.mark.parametrize("first", [b"\x00", b"\x80"])
+def test_a_serial_number_that_should_not_be_is_put_up_with(authority, first):
+    der = authority.issue().cert.public_bytes(Encoding.DER)
+    serial = der.index(b"\xa0\x03\x02\x01\x02\x02") + 6  # its length, behind the version
+    size = der[serial]
+    odd = der[: serial + 1] + first + b"\x00" * (size - 1) + der[serial + 1 + size :]
+    certificate = Certificate(odd)
+    assert certificate.subject == "CN=client.example"
+    assert int(certificate.serial, 16) <= 0
+    pem = base64.encodebytes(odd)
+    chain = parse_pem_chain(b"-----BEGIN CERTIFICATE-----\n" + pem + b"-----END CERTIFICATE-----\n")
+    assert chain == (certificate,)

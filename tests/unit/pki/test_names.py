@@ -15,7 +15,7 @@ from relay.pki.names import canonical_uri, parse_name
         ("uri:spiffe://Acme.example/Billing", "uri:spiffe://acme.example/Billing"),
         ("uri:SPIFFE://acme.example/Billing", "uri:spiffe://acme.example/Billing"),
         ("uri:https://User@Acme.example:8443/A?B#C", "uri:https://User@acme.example:8443/A?B#C"),
-        ("uri:urn:uuid:6E8BC430", "uri:urn:uuid:6E8BC430"),
+        ("uri:URN:uuid:6E8BC430", "uri:urn:uuid:6E8BC430"),
         ("email:Billing@ACME.example", "email:Billing@acme.example"),
         ("ip:192.0.2.1", "ip:192.0.2.1"),
         ("ip:2001:DB8:0:0::1", "ip:2001:db8::1"),
@@ -45,5 +45,13 @@ def test_a_wildcard_is_refused_as_such():
         parse_name("dns:*.acme.example")
 
 
-def test_an_unreadable_uri_stays_as_it_is():
-    assert canonical_uri("https://[::1") == "https://[::1"
+@pytest.mark.parametrize("uri", ["", "no scheme", "1https://A"])
+def test_what_is_no_uri_stays_as_it_is(uri):
+    assert canonical_uri(uri) == uri
+
+
+@pytest.mark.parametrize(
+    "odd", ["spiffe://ac\nme/a", "spiffe://acme\t/a", "spiffe://acme/a\r", " spiffe://acme/a"]
+)
+def test_odd_characters_in_a_uri_make_another_name(odd):
+    assert canonical_uri(odd) == odd
