@@ -1,6 +1,5 @@
 """Exim (with GnuTLS) on either side of the relay."""
 
-
 from tests.kit import clients
 from tests.kit.clients import MESSAGE
 from tests.kit.exim import Exim
