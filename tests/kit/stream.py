@@ -48,6 +48,7 @@ class MemoryStream:
         self._is_lost = False
         self._is_closed = False
         self._deadline: float | None = None
+        self._timeout: asyncio.Timeout | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._reader_moved: asyncio.Future[None] | None = None
 
@@ -86,6 +87,8 @@ class MemoryStream:
             self._deadline = None
         else:
             self._deadline = asyncio.get_running_loop().time() + after.total_seconds()
+        if self._timeout is not None:  # who waits already is bound by the new deadline
+            self._timeout.reschedule(self._deadline)
 
     async def start_tls_server(self, tls: ServerTls) -> TlsFacts:
         if self._unread:
@@ -136,10 +139,12 @@ class MemoryStream:
 
     async def _until_deadline(self, waiter: asyncio.Future[None]) -> None:
         try:
-            async with asyncio.timeout_at(self._deadline):
+            async with asyncio.timeout_at(self._deadline) as self._timeout:
                 await waiter
         except TimeoutError:
             raise DeadlinePassed("too slow") from None
+        finally:
+            self._timeout = None
 
     def _check(self) -> None:
         if self._is_lost or self._is_closed:
