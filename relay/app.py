@@ -8,10 +8,10 @@ serves until it is told to stop. Decides nothing about mail.
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import gc
 import json
-from bisect import bisect_right
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,29 +21,29 @@ from relay.audit.log import AuditLog
 from relay.errors import StreamError
 from relay.inbound import failures
 from relay.inbound.session import Services, Session
+from relay.live_trust import LiveTrust
 from relay.net.clock import SystemClock
 from relay.net.dialer import TcpDialer
 from relay.net.listener import read_proxy_header, serve
 from relay.net.tls import ClientTls, ServerTls
 from relay.outbound.forwarder import Forwarder
 from relay.outbound.routes import Route, RouteTable, parse_host
-from relay.pki import trust
 from relay.pki.allowlist import Allowlist, parse_allowlist
+from relay.pki.certificate import Certificate
 from relay.policy.engine import Engine as Policy
 from relay.policy.rules import IDENTITY_RULES
 from relay.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from relay.material import Material
-    from relay.model import TlsFacts, TrustDecision
     from relay.net.stream import TcpStream
     from relay.net.tally import Row
     from relay.settings import Listener
 
-__all__ = ["Blueprint", "LiveTrust", "Worker", "build", "with_allowlist"]
+__all__ = ["Blueprint", "Worker", "build", "with_allowlist"]
 
 log = structlog.get_logger("gatepost")
 
@@ -97,44 +97,6 @@ def with_allowlist(blueprint: Blueprint, allowlist: Allowlist) -> Blueprint:
     return replace(blueprint, material=replace(blueprint.material, allowlist=allowlist))
 
 
-class LiveTrust:
-    """The allowlist in force; implements `ports.Trust`. `replace` swaps the list under way."""
-
-    def __init__(self, material: Material, clock: SystemClock) -> None:
-        self._anchors = {
-            name: trust.Anchors(listener.anchors) for name, listener in material.listeners.items()
-        }
-        self._clock = clock
-        self._generation = 0
-        self.replace(material.allowlist)
-
-    def replace(self, allowlist: Allowlist) -> None:
-        """Put another allowlist in force, for live sessions too (they ask again at MAIL)."""
-        self._allowlist = allowlist
-        self._generation += 1
-        self._turns = sorted(
-            moment.timestamp()
-            for identity in allowlist.identities
-            for moment in (identity.not_before, identity.not_after)
-            if moment is not None
-        )
-
-    @property
-    def version(self) -> int:
-        """Changes with the list, and whenever a pin begins or ends."""
-        passed = bisect_right(self._turns, self._clock.now().timestamp()) if self._turns else 0
-        return self._generation * 1_000_000 + passed
-
-    def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
-        """Decide on what a peer has presented, now."""
-        return trust.decide(
-            facts.certificates if facts else (),
-            self._allowlist,
-            self._anchors[listener],
-            self._clock.now(),
-        )
-
-
 class Worker:
     """One worker process: sessions on inherited sockets, orders from the supervisor."""
 
@@ -144,12 +106,14 @@ class Worker:
         sockets: Mapping[str, list[socket.socket]],
         row: Row,
         control: socket.socket,
+        intermediates: Iterable[str] = (),
     ) -> None:
         self._blueprint = blueprint
         self._settings = blueprint.material.settings
         self._sockets = sockets
         self._row = row
         self._control = control
+        self._intermediates = tuple(intermediates)
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.AbstractServer] = []
@@ -166,7 +130,9 @@ class Worker:
         forwarder = Forwarder(
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )
-        self._trust = LiveTrust(self._blueprint.material, clock)
+        self._trust = LiveTrust(self._blueprint.material, clock, self._tell_of)
+        for certificate in self._intermediates:
+            self._learn(certificate)
         self._row.memory_budget = settings.limits.memory_budget
         self._services = Services(
             hostname=settings.hostname,
@@ -257,6 +223,8 @@ class Worker:
                     break
                 case "reopen":
                     audit.reopen()
+                case "intermediate":
+                    self._learn(order["certificate"])
                 case "allowlist":
                     # The supervisor has checked it; a thread keeps the loop free.
                     self._trust.replace(
@@ -284,6 +252,14 @@ class Worker:
         for server in self._servers:
             server.close()
         self._servers.clear()
+
+    def _tell_of(self, certificate: Certificate) -> None:
+        """Have the other workers learn of a CA certificate (base64 of its DER)."""
+        text = base64.b64encode(certificate.der).decode()
+        self._tell({"event": "intermediate", "certificate": text})
+
+    def _learn(self, certificate: str) -> None:
+        self._trust.intermediates.add(Certificate(base64.b64decode(certificate)))
 
     def _tell(self, message: dict[str, object]) -> None:
         with contextlib.suppress(OSError):

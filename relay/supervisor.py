@@ -15,7 +15,6 @@ Knows nothing of SMTP and TLS.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import resource
@@ -23,9 +22,7 @@ import selectors
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import structlog
 import uvloop
@@ -33,14 +30,18 @@ import uvloop
 from relay import app, config
 from relay.audit.applog import configure_logging
 from relay.audit.log import AuditLog
+from relay.control import Caller, ControlServer
+from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
 from relay.material import load_material, read_allowlist
 from relay.net.listener import open_sockets
 from relay.net.notify import Notifier
 from relay.net.tally import Tally
+from relay.watch import FileWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+    from pathlib import Path
 
     from relay.settings import Settings
 
@@ -53,29 +54,17 @@ TICK_SECONDS = 0.5
 LONG_LIFE_SECONDS = 10.0
 """A worker that lived longer is replaced at once; one that dies young, with a growing delay."""
 MAX_RESTART_DELAY_SECONDS = 30.0
+MAX_INTERMEDIATES = 1000
 SPARE_DESCRIPTORS = 512
 """For next hops, files and pipes, besides one a connection."""
 
 
-@dataclass
-class WorkerProcess:
-    """A worker as its parent sees it."""
+class _Previous(NamedTuple):
+    """What is in force until the workers of a new generation are ready."""
 
-    pid: int
-    slot: int
-    generation: int
-    control: socket.socket
-    started: float
-    is_ready: bool = False
-    inbox: bytearray = field(default_factory=bytearray)
-
-
-@dataclass
-class ControlClient:
-    """One `gatepost status` or `gatepost reload` waiting for its answer."""
-
-    connection: socket.socket
-    inbox: bytearray = field(default_factory=bytearray)
+    configuration: config.Configuration
+    blueprint: app.Blueprint
+    sockets: dict[str, list[socket.socket]]
 
 
 class Supervisor:
@@ -93,19 +82,20 @@ class Supervisor:
         self._blueprint: app.Blueprint
         self._sockets: dict[str, list[socket.socket]] = {}
         self._tally: Tally
-        self._free_slots: list[int] = []
-        self._workers: dict[int, WorkerProcess] = {}
+        self._crew: Crew
         self._generation = 0
-        self._old_blueprint: tuple[app.Blueprint, dict[str, list[socket.socket]]] | None = None
-        self._waiting_for_reload: list[ControlClient] = []
+        self._previous: _Previous | None = None
+        self._intermediates: list[str] = []
+        self._waiting_for_reload: list[Caller] = []
         self._restart_at: float | None = None
         self._restart_delay = 1.0
         self._is_stopping = False
         self._stop_at = 0.0
         self._started = time.monotonic()
-        self._watched: dict[str, dict[Path, object]] = {}
+        self._allowlist_watch: FileWatch
+        self._configuration_watch: FileWatch
         self._selector = selectors.DefaultSelector()
-        self._control: socket.socket | None = None
+        self._control: ControlServer
         self._notifier = Notifier(environ)
 
     @property
@@ -114,7 +104,7 @@ class Supervisor:
 
     # --- life ------------------------------------------------------------------------------
 
-    def run(self, on_ready: Callable[[Settings], None] | None = None) -> int:
+    def run(self) -> int:
         """Run until stopped by a signal; return the exit code.
 
         Raises:
@@ -129,16 +119,13 @@ class Supervisor:
             self._settings.audit.path, sync="second", node=self._settings.hostname
         )
         self._put_on_record("start")
-        wanted = self._worker_count()
-        slots = 4 * wanted + 4  # up to three old generations may still be ending
-        self._tally = Tally(slots)
-        self._free_slots = list(range(slots))
-        self._on_ready = on_ready
+        # Up to three old generations may still be ending.
+        self._tally = Tally(4 * self._worker_count() + 4)
+        self._crew = Crew(self._selector, self._tally, self._hear)
         self._install_signals()
         self._watch()
-        for _ in range(wanted):
-            self._fork()
-        while self._workers or not self._is_stopping:
+        self._fill_up()
+        while len(self._crew) or not self._is_stopping:
             self._wait()
         self._clean_up()
         return 0
@@ -205,7 +192,13 @@ class Supervisor:
             if self._settings.user and os.geteuid() == 0:
                 account = pwd.getpwnam(self._settings.user)
                 os.chown(state, account.pw_uid, account.pw_gid)
-            self._open_control(state / "control.sock")
+            self._control = ControlServer(state / "control.sock", self._selector, self._serve)
+        except BlockingIOError:
+            raise self._configuration.mistake(
+                f"another gatepost uses the state folder {state}",
+                remedy="stop it first, or give this one its own `state_dir`",
+                at=("state_dir",),
+            ) from None
         except KeyError:
             raise self._configuration.mistake(
                 f"there is no user {self._settings.user!r}",
@@ -218,30 +211,6 @@ class Supervisor:
                 remedy="make it writable, or set `state_dir`",
                 at=("state_dir",),
             ) from error
-
-    def _open_control(self, path: Path) -> None:
-        """Listen for `gatepost status` and `reload`; a socket that nobody answers is a leftover."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(os.fspath(path))
-            except OSError:
-                path.unlink(missing_ok=True)
-            else:
-                raise self._configuration.mistake(
-                    f"another gatepost uses the state folder {path.parent}",
-                    remedy="stop it first, or give this one its own `state_dir`",
-                    at=("state_dir",),
-                )
-        control = socket.socket(socket.AF_UNIX)
-        mask = os.umask(0o177)
-        try:
-            control.bind(os.fspath(path))
-        finally:
-            os.umask(mask)
-        control.listen(16)
-        control.setblocking(False)  # noqa: FBT003  the socket module's own signature
-        self._selector.register(control, selectors.EVENT_READ, self._accept_control)
-        self._control = control
 
     def _install_signals(self) -> None:
         receiver, sender = socket.socketpair()
@@ -266,9 +235,7 @@ class Supervisor:
         self._put_on_record("stop")
         for listening in self._sockets.values():
             _close_all(listening)
-        if self._control is not None:
-            Path(self._control.getsockname()).unlink(missing_ok=True)
-            self._control.close()
+        self._control.close()
         signal.set_wakeup_fd(-1)
         log.info("stopped")
 
@@ -284,84 +251,71 @@ class Supervisor:
         self._notifier.watchdog()
         if self._is_stopping:
             if now >= self._stop_at:
-                self._signal_all(signal.SIGKILL)
+                self._crew.kill(self._crew.workers)
             return
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
-            current = sum(1 for w in self._workers.values() if w.generation == self._generation)
-            for _ in range(self._worker_count() - current):
-                self._fork()
+            self._fill_up()
         self._look_at_files()
 
     def _read_signals(self, receiver: socket.socket) -> None:
         for number in receiver.recv(256):
             match number:
                 case signal.SIGCHLD:
-                    self._reap()
+                    for worker, code in self._crew.reap():
+                        self._worker_died(worker, code)
                 case signal.SIGTERM | signal.SIGINT:
                     self._stop()
                 case signal.SIGHUP:
                     self.reload()
                 case signal.SIGUSR1:
-                    self._order_all({"order": "reopen"})
+                    self._crew.order_all({"order": "reopen"})
                 case _:
                     pass
 
     def _stop(self) -> None:
         if self._is_stopping:
-            self._signal_all(signal.SIGKILL)  # asked twice: now
+            self._crew.kill(self._crew.workers)  # asked twice: now
             return
         self._is_stopping = True
         drain = self._settings.timeouts.drain.total_seconds()
         self._stop_at = time.monotonic() + drain + 5
         self._notifier.stopping()
         log.info("stopping", drain_seconds=drain)
-        self._order_all({"order": "drain"})
+        self._crew.order_all({"order": "drain"})
 
     # --- workers ---------------------------------------------------------------------------
 
-    def _fork(self) -> None:
-        if not self._free_slots:
-            oldest = min(self._workers.values(), key=lambda worker: worker.generation)
-            self._order(oldest, {"order": "drain"})
-            self._restart_at = time.monotonic() + 1
-            return
-        slot = self._free_slots.pop(0)
-        self._tally.wipe(slot)
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
-            self._become_worker(slot, theirs)
-        theirs.close()
-        ours.setblocking(False)  # noqa: FBT003
-        worker = WorkerProcess(pid, slot, self._generation, ours, time.monotonic())
-        self._workers[pid] = worker
-        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._hear(worker))
+    def _fill_up(self) -> None:
+        """Fork what is missing of the current generation."""
+        for _ in range(self._worker_count() - len(self._crew.of(self._generation))):
+            if not self._crew.has_room:
+                self._crew.order(self._crew.workers[0], {"order": "drain"})
+                self._restart_at = time.monotonic() + 1
+                return
+            self._crew.fork(self._generation, self._become_worker)
 
-    def _become_worker(self, slot: int, control: socket.socket) -> None:
-        """The child's side of the fork: never returns."""
+    def _become_worker(self, slot: int, control: socket.socket) -> NoReturn:
+        """The child's side of the fork."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             for number in _HANDLED_SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             # The terminal's Ctrl-C and a service manager's SIGHUP are the parent's to hear.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+                signal.signal(number, signal.SIG_IGN)
             self._selector.close()
-            for other in self._workers.values():
-                other.control.close()
-            if self._control is not None:
-                self._control.close()
+            self._control.close(is_child=True)
             _close_all(self._signal_sockets)
             self._drop_privileges()
             by_name = {
                 listener.name: self._sockets[listener.address]
                 for listener in self._settings.listener
             }
-            worker = app.Worker(self._blueprint, by_name, self._tally.row(slot), control)
+            worker = app.Worker(
+                self._blueprint, by_name, self._tally.row(slot), control, self._intermediates
+            )
             uvloop.run(worker.run())
             code = 0
         except Exception:
@@ -376,69 +330,45 @@ class Supervisor:
             os.setgid(account.pw_gid)
             os.setuid(account.pw_uid)
 
-    def _hear(self, worker: WorkerProcess) -> None:
-        """Read a worker's messages; an end of stream means that it is gone (SIGCHLD follows)."""
-        try:
-            data = worker.control.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._close(worker.control)
-            return
-        worker.inbox += data
-        while (end := worker.inbox.find(b"\n")) >= 0:
-            message = json.loads(worker.inbox[:end])
-            del worker.inbox[: end + 1]
-            if message["event"] == "ready":
+    def _hear(self, worker: WorkerProcess, message: dict[str, object]) -> None:
+        match message["event"]:
+            case "ready":
                 worker.is_ready = True
                 self._worker_ready()
+            case "intermediate":
+                self._share_intermediate(str(message["certificate"]))
+
+    def _share_intermediate(self, certificate: str) -> None:
+        """Tell all workers of a CA certificate: who resumes a session sends its own only."""
+        if certificate in self._intermediates or len(self._intermediates) >= MAX_INTERMEDIATES:
+            return
+        self._intermediates.append(certificate)
+        self._crew.order_all({"order": "intermediate", "certificate": certificate})
 
     def _worker_ready(self) -> None:
-        current = [w for w in self._workers.values() if w.generation == self._generation]
+        current = self._crew.of(self._generation)
         if len(current) < self._worker_count() or not all(w.is_ready for w in current):
             return
         self._restart_delay = 1.0
-        for worker in self._workers.values():
+        for worker in self._crew.workers:
             if worker.generation != self._generation:
-                self._order(worker, {"order": "retire"})
-        if self._old_blueprint is not None:
-            _, old_sockets = self._old_blueprint
-            for address, listening in old_sockets.items():
+                self._crew.order(worker, {"order": "retire"})
+        if self._previous is not None:
+            for address, listening in self._previous.sockets.items():
                 if address not in self._sockets:
                     _close_all(listening)
-            self._old_blueprint = None
+            self._previous = None
             self._put_on_record("reload")
         self._notifier.ready()
         log.info("ready", workers=len(current), generation=self._generation)
         self._answer_reload({"ok": True, "generation": self._generation})
-        if self._on_ready is not None:
-            self._on_ready(self._settings)
-            self._on_ready = None
 
-    def _reap(self) -> None:
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                return
-            worker = self._workers.pop(pid, None)
-            if worker is not None:
-                self._worker_died(worker, status)
-
-    def _worker_died(self, worker: WorkerProcess, status: int) -> None:
-        self._close(worker.control)
-        self._tally.wipe(worker.slot)
-        self._free_slots.append(worker.slot)
-        code = os.waitstatus_to_exitcode(status)
+    def _worker_died(self, worker: WorkerProcess, code: int) -> None:
         if self._is_stopping or worker.generation != self._generation:
             return
         log.error("worker died", pid=worker.pid, exit_code=code)
-        if not worker.is_ready and self._old_blueprint is not None:
-            self._abandon_reload(code)
+        if not worker.is_ready and self._previous is not None:
+            self._abandon_reload(self._previous)
             return
         delay = 0.0
         if time.monotonic() - worker.started < LONG_LIFE_SECONDS:
@@ -446,26 +376,11 @@ class Supervisor:
             self._restart_delay = min(2 * delay, MAX_RESTART_DELAY_SECONDS)
         self._restart_at = time.monotonic() + delay
 
-    def _order(self, worker: WorkerProcess, order: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):  # it has just died: SIGCHLD tells
-            worker.control.setblocking(True)  # noqa: FBT003
-            worker.control.sendall(json.dumps(order).encode() + b"\n")
-            worker.control.setblocking(False)  # noqa: FBT003
-
-    def _order_all(self, order: dict[str, object]) -> None:
-        for worker in self._workers.values():
-            self._order(worker, order)
-
-    def _signal_all(self, number: int) -> None:
-        for pid in self._workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
     # --- reload ----------------------------------------------------------------------------
 
     def reload(self) -> str | None:
         """Make everything anew from the files; return the error if the old one stays in force."""
-        if self._old_blueprint is not None:
+        if self._previous is not None:
             return "a reload is under way; try again in a moment"
         self._watch()
         try:
@@ -476,49 +391,47 @@ class Supervisor:
             log.error("reload refused, the old configuration stays in force", mistakes=mistakes)
             return "\n".join(mistakes)
         self._notifier.reloading()
-        self._old_blueprint = (self._blueprint, self._sockets)
-        self._configuration, self._blueprint = configuration, blueprint
-        self._sockets = sockets
+        self._previous = _Previous(self._configuration, self._blueprint, self._sockets)
+        self._configuration, self._blueprint, self._sockets = configuration, blueprint, sockets
         self._generation += 1
         self._watch()
-        for _ in range(self._worker_count()):
-            self._fork()
         log.info("reloading", generation=self._generation)
+        self._fill_up()
         return None
 
-    def _abandon_reload(self, code: int) -> None:
-        """A new worker died before it was ready: go back to the old generation, which still serves."""
-        assert self._old_blueprint is not None
-        self._blueprint, self._sockets = self._old_blueprint
-        self._old_blueprint = None
-        for worker in self._workers.values():
-            if worker.generation == self._generation:
-                os.kill(worker.pid, signal.SIGKILL)
-        living = [w.generation for w in self._workers.values() if w.generation < self._generation]
-        self._generation = max(living, default=self._generation + 1)
+    def _abandon_reload(self, previous: _Previous) -> None:
+        """A new worker died before it was ready: the old generation serves on."""
+        self._previous = None
+        self._crew.kill(self._crew.of(self._generation))
+        for address, listening in self._sockets.items():
+            if address not in previous.sockets:
+                _close_all(listening)
+        self._configuration, self._blueprint = previous.configuration, previous.blueprint
+        self._sockets = previous.sockets
+        older = [w.generation for w in self._crew.workers if w.generation < self._generation]
+        self._generation = max(older, default=self._generation + 1)
         self._restart_at = time.monotonic() + 1
-        log.error("reload failed, the old workers go on", exit_code=code)
+        log.error("reload failed, the old workers go on")
         self._answer_reload({"ok": False, "error": "a new worker failed to start; see the log"})
 
     def _watch(self) -> None:
         """Remember the state of all files that the configuration names."""
         allowlist = self._settings.allowlist
-        others = [path for path in self._configuration.files() if path != allowlist]
-        self._watched = {
-            "allowlist": {allowlist: _signature(allowlist)},
-            "others": {path: _signature(path) for path in others},
-        }
+        self._allowlist_watch = FileWatch([allowlist])
+        self._configuration_watch = FileWatch(
+            path for path in self._configuration.files() if path != allowlist
+        )
 
     def _look_at_files(self) -> None:
-        if _has_changed(self._watched["others"]):
+        if self._configuration_watch.has_changed():
             log.info("configuration changed on disk")
             self.reload()
-        elif _has_changed(self._watched["allowlist"]):
+        elif self._allowlist_watch.has_changed():
             self._hand_out_allowlist()
 
     def _hand_out_allowlist(self) -> None:
         path = self._settings.allowlist
-        self._watched["allowlist"] = {path: _signature(path)}
+        self._allowlist_watch = FileWatch([path])
         try:
             text, allowlist = read_allowlist(path)
         except ConfigurationError as error:
@@ -527,64 +440,26 @@ class Supervisor:
         log.info("allowlist changed", identities=len(allowlist.identities))
         self._put_on_record("allowlist.reload", target=os.fspath(path))
         self._blueprint = app.with_allowlist(self._blueprint, allowlist)
-        self._order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
+        self._crew.order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
 
     # --- gatepost status, gatepost reload -----------------------------------------------------
 
-    def _accept_control(self, control: socket.socket) -> None:
-        try:
-            connection, _ = control.accept()
-        except OSError:
-            return
-        connection.settimeout(1.0)
-        client = ControlClient(connection)
-        self._selector.register(
-            connection, selectors.EVENT_READ, lambda _: self._read_control(client)
-        )
-
-    def _read_control(self, client: ControlClient) -> None:
-        try:
-            data = client.connection.recv(4096)
-        except OSError:
-            data = b""
-        client.inbox += data
-        if not data or len(client.inbox) > 4096:
-            self._close(client.connection)
-        elif b"\n" in client.inbox:
-            self._serve_control(client)
-
-    def _serve_control(self, client: ControlClient) -> None:
-        try:
-            command = json.loads(client.inbox)["command"]
-        except (ValueError, KeyError, TypeError):
-            command = ""
+    def _serve(self, command: str, caller: Caller) -> None:
         if command == "status":
-            self._answer(client, self.status())
+            caller.answer(self.status())
         elif command == "reload":
             error = self.reload()
-            if error is not None:
-                self._answer(client, {"ok": False, "error": error})
+            if error is None:
+                self._waiting_for_reload.append(caller)  # until the new workers are ready
             else:
-                self._selector.unregister(client.connection)
-                self._waiting_for_reload.append(client)
+                caller.answer({"ok": False, "error": error})
         else:
-            self._answer(client, {"ok": False, "error": "unknown command"})
+            caller.answer({"ok": False, "error": "unknown command"})
 
     def _answer_reload(self, answer: dict[str, object]) -> None:
-        for client in self._waiting_for_reload:
-            self._answer(client, answer)
+        for caller in self._waiting_for_reload:
+            caller.answer(answer)
         self._waiting_for_reload.clear()
-
-    def _answer(self, client: ControlClient, answer: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):
-            client.connection.sendall(json.dumps(answer).encode() + b"\n")
-        self._close(client.connection)
-
-    def _close(self, connection: socket.socket) -> None:
-        """Close what may have been closed already: one round can bring both an end and a SIGCHLD."""
-        with contextlib.suppress(KeyError, ValueError):
-            self._selector.unregister(connection)
-        connection.close()
 
     def status(self) -> dict[str, object]:
         """What `gatepost status` shows."""
@@ -610,7 +485,7 @@ class Supervisor:
                     "is_ready": worker.is_ready,
                     **self._tally.snapshot(worker.slot),
                 }
-                for worker in sorted(self._workers.values(), key=lambda worker: worker.pid)
+                for worker in self._crew.workers
             ],
         }
 
@@ -627,15 +502,3 @@ _HANDLED_SIGNALS = (
 def _close_all(sockets: list[socket.socket] | tuple[socket.socket, ...]) -> None:
     for listening in sockets:
         listening.close()
-
-
-def _signature(path: Path) -> object:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-def _has_changed(watched: Mapping[Path, object]) -> bool:
-    return any(_signature(path) != signature for path, signature in watched.items())
