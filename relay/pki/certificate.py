@@ -154,7 +154,7 @@ class Certificate:
     @property
     def extensions(self) -> Extensions:
         """The extensions, all of them readable."""
-        return self._once("extensions", lambda parsed: parsed.extensions)
+        return self._once("extensions", _read_extensions)
 
     def extension(self, kind: type[_E]) -> _E | None:
         """One extension by its type, None if the certificate has none such."""
@@ -190,6 +190,11 @@ def _read_serial(parsed: x509.Certificate) -> str:
         return f"{parsed.serial_number:x}"
 
 
+def _read_extensions(parsed: x509.Certificate | x509.CertificateSigningRequest) -> Extensions:
+    with _odd_serial_numbers_allowed():  # the issuer's, in the authority key identifier
+        return parsed.extensions
+
+
 @contextmanager
 def _odd_serial_numbers_allowed() -> Iterator[None]:
     # RFC 5280 4.1.2.2: be prepared for serial numbers that are zero or negative
@@ -213,7 +218,7 @@ def read_common_name(name: x509.Name) -> str:
 
 def read_names(parsed: x509.Certificate | x509.CertificateSigningRequest) -> tuple[str, ...]:
     """The subject alternative names, canonical. Raises one of PARSE_FAULTS."""
-    found = _extension(parsed.extensions, x509.SubjectAlternativeName)
+    found = _extension(_read_extensions(parsed), x509.SubjectAlternativeName)
     names = (_canonical_name(each) for each in found or ())
     return tuple(name for name in names if name)
 

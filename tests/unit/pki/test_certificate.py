@@ -151,15 +151,23 @@ def test_a_broken_certificate_in_a_pem_file_is_malformed():
         parse_pem_chain(pem)
 
 
-@pytest.mark.parametrize("first", [b"\x00", b"\x80"])
-def test_a_serial_number_that_should_not_be_is_put_up_with(authority, first):
-    der = authority.issue().cert.public_bytes(Encoding.DER)
-    serial = der.index(b"\xa0\x03\x02\x01\x02\x02") + 6  # its length, behind the version
-    size = der[serial]
-    odd = der[: serial + 1] + first + b"\x00" * (size - 1) + der[serial + 1 + size :]
+@pytest.mark.parametrize("number", [b"\x01\x00", b"\x01\x80", b"\x02\x80\x00"])
+def test_a_serial_number_that_should_not_be_is_put_up_with(authority, number):
+    odd = with_serial(authority.issue(dns=["a.example"]).cert, b"\x02" + number)
     certificate = Certificate(odd)
     assert certificate.subject == "CN=client.example"
     assert int(certificate.serial, 16) <= 0
+    assert certificate.names == ("dns:a.example",)
     pem = base64.encodebytes(odd)
     chain = parse_pem_chain(b"-----BEGIN CERTIFICATE-----\n" + pem + b"-----END CERTIFICATE-----\n")
     assert chain == (certificate,)
+
+
+def with_serial(cert, number):
+    """The certificate with another serial number, a whole DER element; its signature is void."""
+    content = cert.tbs_certificate_bytes[4:]
+    old = content[:5], content[5 + 2 + content[6] :]
+    body = number.join(old)
+    signed = b"\x30\x82" + len(body).to_bytes(2, "big") + body
+    rest = cert.public_bytes(Encoding.DER)[4 + len(cert.tbs_certificate_bytes) :]
+    return b"\x30\x82" + (len(signed) + len(rest)).to_bytes(2, "big") + signed + rest

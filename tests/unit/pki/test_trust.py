@@ -288,7 +288,7 @@ def test_the_pinned_path_costs_next_to_nothing():
     chain, allowlist = OWN.certificates, Allowlist([pin_only(OWN)])
     decide(chain, allowlist, ANCHORS, NOW)
     best = min(_timed(lambda: decide(chain, allowlist, ANCHORS, NOW)) for _ in range(5))
-    assert best < 60e-6  # measured: 12 us; the aim is 30
+    assert best < 250e-6  # measured: 12 us; the rest is for busy machines and coverage
 
 
 def _timed(call, rounds=200):
