@@ -66,7 +66,7 @@ def look_up(
     ids = issuer_ids(issuer)
     held = [each for each in lists if _ids_of(each) == ids]
     covering = [each for each in held if is_covered(certificate, each.complete.header)]
-    serial = certificate.x509.serial_number
+    serial = int(certificate.serial, 16)
     best: Answer | None = None
     for each in covering:
         answer = _look_into(each, serial, now, grace)

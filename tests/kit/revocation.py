@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 
@@ -160,11 +160,10 @@ def make_answer(
     until: datetime | None = NOW + timedelta(days=1),
     nonce: bytes | None = None,
     signer: Issued | None = None,
-    key: Key | None = None,
     about: Issued | None = None,
     named_by: hashes.HashAlgorithm | None = None,
 ) -> bytes:
-    """Make an OCSP answer in DER, of the CA itself or of `signer`; `key` signs instead of the right one."""
+    """Make an OCSP answer in DER, of the CA itself or of `signer`."""
     word = ocsp.OCSPCertStatus[status.upper()]
     is_revoked = word is ocsp.OCSPCertStatus.REVOKED
     builder = ocsp.OCSPResponseBuilder().add_response(
@@ -183,6 +182,5 @@ def make_answer(
         builder = builder.certificates([signer.cert])
     if nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
-    used: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-    used = key or (signer.key if signer else authority.key)
-    return builder.sign(used, _digest(used)).public_bytes(Encoding.DER)
+    key = signer.key if signer else authority.key
+    return builder.sign(key, _digest(key)).public_bytes(Encoding.DER)
