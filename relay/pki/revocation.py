@@ -14,7 +14,9 @@ Sources are asked in the configured order until one answers good or revoked. If 
 that says most stands, in the order unknown, stale, unreachable, no_source; all are in the evidence.
 Of a chain, every certificate below the anchor is asked about, and the worst counts.
 
-What follows depends on the mode, the identity's own if it has one, else the anchor's:
+What follows depends on the mode: the identity's own if it has one, else the anchor's, else the default.
+Where no CA vouches for a certificate (pin-only), there is nobody who could revoke it, and the mode is
+off unless the identity has one:
 
     hard          good goes on; revoked and everything that is not known are refused
     soft          only revoked is refused; the outcome is in the evidence
@@ -113,25 +115,33 @@ class RevocationSource(Protocol):
 class RevocationVerdict(NamedTuple):
     """What is known of a chain.
 
-    `source` is the name of the source that decided, "" if none did. `evidence` is flat, for the
-    audit: every source asked about every certificate.
+    `source` is the name of the source that decided, "" if none did. `asked` is what every source
+    has said of every certificate that it was asked about: "leaf crl=stale ocsp=good, ca1 crl=good".
     """
 
     outcome: Outcome
     source: str
     reason: str
-    evidence: Mapping[str, str]
+    asked: str = ""
+
+    @property
+    def evidence(self) -> dict[str, str]:
+        """The verdict for the audit, flat; what has nothing to say is left out."""
+        fields = {
+            "revocation": str(self.outcome),
+            "revocation_source": self.source,
+            "revocation_reason": self.reason,
+            "revocation_asked": self.asked,
+        }
+        return {key: value for key, value in fields.items() if value}
 
 
 class Modes(NamedTuple):
-    """Which mode counts for an anchor: its own (by SHA-256 of the certificate, hex) or the default."""
+    """Which mode counts: of an identity (by its name), of an anchor (by SHA-256 in hex), or else."""
 
     default: Mode = Mode.SOFT
     by_anchor: Mapping[str, Mode] = {}
-
-    def of_anchor(self, anchor: Certificate) -> Mode:
-        """The mode of certificates below an anchor."""
-        return self.by_anchor.get(anchor.sha256, self.default)
+    by_identity: Mapping[str, Mode] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,25 +151,18 @@ class Revocation:
     sources: Sequence[RevocationSource] = ()
     modes: Modes = field(default_factory=Modes)
 
-    def mode_for(self, path: Sequence[Certificate], stated: str) -> Mode:
-        """The mode for a path.
-
-        Args:
-            path: leaf first and anchor last; the leaf alone where no CA vouches for it.
-            stated: the identity's own mode, "" if it has none.
-
-        Returns:
-            Without a CA nobody can revoke, so OFF unless the identity says otherwise.
-        """
-        if stated:
-            return Mode(stated)
-        return self.modes.of_anchor(path[-1]) if len(path) > 1 else Mode.OFF
+    def mode_for(self, path: Sequence[Certificate], identity: str) -> Mode:
+        """The mode for an identity's path: leaf first and anchor last, or the leaf alone."""
+        otherwise = Mode.OFF
+        if len(path) > 1:
+            otherwise = self.modes.by_anchor.get(path[-1].sha256, self.modes.default)
+        return self.modes.by_identity.get(identity, otherwise)
 
     def judge(self, path: Sequence[Certificate], now: datetime) -> RevocationVerdict:
         """Ask about every certificate of a path but the anchor. Raises MalformedCertificate."""
         if len(path) < 2:
             reason = "no CA is known to vouch for it, so nobody can be asked"
-            return RevocationVerdict(Outcome.NO_SOURCE, "", reason, {})
+            return RevocationVerdict(Outcome.NO_SOURCE, "", reason)
         found = [
             _Step(depth, *self._ask(path[depth], path[depth + 1], now))
             for depth in range(len(path) - 1)
@@ -168,8 +171,8 @@ class Revocation:
         reason = worst.answer.reason
         if worst.depth and worst.answer.outcome is not Outcome.GOOD:
             reason = f"{path[worst.depth].subject}: {reason}"
-        evidence = {f"revocation_{step.label}": " ".join(step.asked) for step in found}
-        return RevocationVerdict(worst.answer.outcome, worst.source, reason, evidence)
+        asked = ", ".join(" ".join((step.label, *step.asked)) for step in found if step.asked)
+        return RevocationVerdict(worst.answer.outcome, worst.source, reason, asked)
 
     def _ask(
         self, certificate: Certificate, issuer: Certificate, now: datetime

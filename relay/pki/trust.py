@@ -25,12 +25,13 @@ The checks, in this order; the first that fails gives the status:
 2: clientAuth or any: without a pin, a server's certificate is no proof that its holder may send.
 
 A certificate pin goes before a key pin, any pin before a name. With "pin-only" the certificate may be
-expired, self-signed or from nobody: the pin's own dates count. RFC 5280, RFC 8446 4.4.2.4.
+expired, self-signed or from nobody: the pin's own dates count. If a trusted CA does vouch for it, that
+CA is asked about revocation all the same. RFC 5280, RFC 8446 4.4.2.4.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -38,6 +39,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from relay.model import TrustDecision, TrustStatus
 from relay.pki.certificate import MalformedCertificate
 from relay.pki.chain import TLS_PURPOSES, Anchors, is_weak_key, verify_chain
+from relay.pki.revocation import Mode, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,19 +48,9 @@ if TYPE_CHECKING:
     from relay.model import Identity
     from relay.pki.allowlist import Allowlist
     from relay.pki.certificate import Certificate
+    from relay.pki.revocation import Revocation
 
-__all__ = ["Anchors", "RevocationSource", "decide"]
-
-
-class RevocationSource(Protocol):
-    """What knows which certificates their CAs have taken back."""
-
-    def refusal(self, path: Sequence[Certificate], now: datetime) -> tuple[TrustStatus, str] | None:
-        """Return REVOKED or REVOCATION_UNKNOWN with a reason, None if nothing speaks against it.
-
-        `path` is the leaf and, where a chain was verified, its CAs up to the anchor.
-        """
-        ...
+__all__ = ["Anchors", "decide"]
 
 
 class _Match(NamedTuple):
@@ -79,7 +71,7 @@ def decide(
     anchors: Anchors,
     now: datetime,
     *,
-    revocation: RevocationSource | None = None,
+    revocation: Revocation | None = None,
 ) -> TrustDecision:
     """Decide who has presented `certificates` (leaf first); never raises.
 
@@ -88,7 +80,7 @@ def decide(
         allowlist: who is known.
         anchors: the CAs that vouch for names, and for chains where an identity wants one.
         now: the time to judge by.
-        revocation: asked last, where there is one.
+        revocation: what is known of revocations; asked last, where there is any.
     """
     if not certificates:
         return TrustDecision(TrustStatus.ABSENT, None, "no client certificate was presented")
@@ -108,7 +100,7 @@ def decide(
         status, reason = (
             _refusal_of_identity(match.identity, now)
             or _refusal_of_leaf(certificates[0], by_pin=match.by_pin)
-            or _judge_chain(certificates, match, anchors, now, revocation)
+            or _judge_chain(certificates, match, anchors, now, revocation, evidence)
         )
     except MalformedCertificate:
         reason = "the certificate cannot be read"
@@ -168,24 +160,45 @@ def _refusal_of_leaf(leaf: Certificate, *, by_pin: bool) -> _Judgement | None:
     return _Judgement(TrustStatus.WRONG_USAGE, "its extended key usage is not for TLS clients")
 
 
-def _judge_chain(
+def _judge_chain(  # noqa: PLR0917  (private, and each is of another type)
     certificates: Sequence[Certificate],
     match: _Match,
     anchors: Anchors,
     now: datetime,
-    revocation: RevocationSource | None,
+    revocation: Revocation | None,
+    evidence: dict[str, str],
 ) -> _Judgement:
     """Verify the chain where one is wanted, ask for revocation; the rest is good."""
     path: Sequence[Certificate] = certificates[:1]
-    if not match.by_pin or match.identity.chain == "required":
+    is_required = not match.by_pin or match.identity.chain == "required"
+    if is_required or revocation is not None:
         verdict = verify_chain(certificates, anchors, now)
-        if verdict.status is not None:
+        if verdict.status is None:
+            path = verdict.path
+        elif is_required:
             return _Judgement(verdict.status, verdict.reason)
-        path = verdict.path
-    refusal = revocation.refusal(path, now) if revocation else None
-    if refusal is not None:
-        return _Judgement(*refusal)
+    if revocation is not None:
+        refusal = _refusal_of_revocation(path, match.identity, now, revocation, evidence)
+        if refusal is not None:
+            return refusal
     if match.by_pin:
         what = "certificate" if match.key.startswith("cert:") else "key"
         return _Judgement(TrustStatus.PINNED, f"its {what} is pinned")
     return _Judgement(TrustStatus.NAMED, f"{path[-1].subject} vouches for {match.key}")
+
+
+def _refusal_of_revocation(
+    path: Sequence[Certificate],
+    identity: Identity,
+    now: datetime,
+    revocation: Revocation,
+    evidence: dict[str, str],
+) -> _Judgement | None:
+    mode = revocation.mode_for(path, identity.name)
+    evidence["revocation_mode"] = str(mode)
+    if mode is Mode.OFF:
+        return None
+    verdict = revocation.judge(path, now)
+    evidence |= verdict.evidence
+    status = status_of(verdict, mode)
+    return None if status is None else _Judgement(status, verdict.reason)

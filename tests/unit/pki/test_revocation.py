@@ -62,13 +62,13 @@ def test_two_sources_on_one_certificate(first, second):
     if first in DECISIVE:
         assert (verdict.outcome, verdict.source) == (first, "crl")
         assert ocsp.asked == []
-        assert verdict.evidence == {"revocation_leaf": f"crl={first}"}
+        assert verdict.asked == f"leaf crl={first}"
         return
     expected = second if second in DECISIVE else min(first, second, key=FROM_WORST.index)
     assert verdict.outcome is expected
     assert verdict.source == ("crl" if expected is first else "ocsp")
     assert verdict.reason == f"{verdict.source} says {expected}"
-    assert verdict.evidence == {"revocation_leaf": f"crl={first} ocsp={second}"}
+    assert verdict.asked == f"leaf crl={first} ocsp={second}"
 
 
 @pytest.mark.parametrize("outcomes", list(product(Outcome, repeat=2)))
@@ -77,7 +77,7 @@ def test_the_worst_certificate_of_a_chain_counts(outcomes):
     verdict = judge(FakeSource("crl", leaf=leaf, middle=middle))
     worst = min(outcomes, key=FROM_WORST.index)
     assert verdict.outcome is worst
-    assert verdict.evidence == {"revocation_leaf": f"crl={leaf}", "revocation_ca1": f"crl={middle}"}
+    assert verdict.asked == f"leaf crl={leaf}, ca1 crl={middle}"
     is_leaf = leaf is worst
     assert verdict.reason == ("" if is_leaf else "CN=Middle: ") + f"crl says {worst}"
 
@@ -119,18 +119,34 @@ def test_what_follows_from_every_outcome_in_every_mode(mode, outcome):
         (Mode.HARD, Outcome.NO_SOURCE): TrustStatus.REVOCATION_UNKNOWN,
         (Mode.SOFT, Outcome.REVOKED): TrustStatus.REVOKED,
     }.get((mode, outcome))
-    assert status_of(RevocationVerdict(outcome, "crl", "", {}), mode) is expected
+    assert status_of(RevocationVerdict(outcome, "crl", ""), mode) is expected
 
 
 @pytest.mark.parametrize(
-    ("anchor", "default", "stated"), list(product([None, *Mode], Mode, ["", *Mode]))
+    ("anchor", "default", "own"), list(product([None, *Mode], Mode, [None, *Mode]))
 )
-def test_which_mode_counts(anchor, default, stated):
-    by_anchor = {} if anchor is None else {ROOT.certificate.sha256: anchor}
-    revocation = Revocation((), Modes(default, by_anchor))
-    assert revocation.mode_for(PATH, stated) is Mode(stated or anchor or default)
+def test_which_mode_counts(anchor, default, own):
+    modes = Modes(
+        default,
+        {} if anchor is None else {ROOT.certificate.sha256: anchor},
+        {} if own is None else {"acme": own},
+    )
+    revocation = Revocation((), modes)
+    assert revocation.mode_for(PATH, "acme") is (own or anchor or default)
+    assert revocation.mode_for(PATH, "other") is (anchor or default)
     # nobody vouches for it, so nobody could revoke it
-    assert revocation.mode_for(PATH[:1], stated) is Mode(stated or "off")
+    assert revocation.mode_for(PATH[:1], "acme") is (own or Mode.OFF)
+
+
+def test_the_evidence_is_flat_and_leaves_out_what_says_nothing():
+    verdict = RevocationVerdict(Outcome.STALE, "crl", "it is old", "leaf crl=stale")
+    assert verdict.evidence == {
+        "revocation": "stale",
+        "revocation_source": "crl",
+        "revocation_reason": "it is old",
+        "revocation_asked": "leaf crl=stale",
+    }
+    assert set(judge().evidence) == {"revocation", "revocation_reason"}
 
 
 def test_every_outcome_has_its_rank():

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import pytest
 from cryptography import x509
@@ -10,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from relay.model import Identity, TrustStatus
 from relay.pki.allowlist import Allowlist
 from relay.pki.certificate import Certificate
+from relay.pki.revocation import Answer, Mode, Modes, Outcome, Revocation
 from relay.pki.trust import Anchors, decide
-from tests.kit.pki import Authority, self_signed
+from tests.kit.pki import Authority, Issued, self_signed
 
 NOW = datetime.now(UTC) + timedelta(minutes=1)  # what is made during the tests is valid
 LONG_AGO, TOMORROW = NOW - timedelta(days=400), NOW + timedelta(days=1)
@@ -252,33 +254,74 @@ def test_the_evidence_is_flat_text_about_the_leaf():
 
 
 class Source:
-    """Knows one revoked serial number, and remembers what it was asked."""
+    """Knows one certificate as something, all others as good; remembers what it was asked."""
 
-    def __init__(self, revoked, status=S.REVOKED):
-        self.revoked, self.status, self.asked = revoked, status, []
+    name = "crl"
 
-    def refusal(self, path, now):
-        self.asked.append([each.common_name for each in path])
-        if path[0].x509.serial_number == self.revoked.cert.serial_number:
-            return self.status, "its CA has taken it back"
-        return None
+    def __init__(self, known, outcome="revoked"):
+        self.known, self.outcome, self.asked = known.cert.serial_number, Outcome(outcome), []
+
+    def status(self, certificate, issuer, now):
+        self.asked.append((certificate.common_name, issuer.common_name))
+        if certificate.x509.serial_number == self.known:
+            return Answer(self.outcome, "so its CA says")
+        return Answer(Outcome.GOOD, "so its CA says")
 
 
-@pytest.mark.parametrize("status", [S.REVOKED, S.REVOCATION_UNKNOWN])
+def revocation(known, outcome="revoked", mode="soft"):
+    return Revocation([Source(known, outcome)], Modes(Mode(mode)))
+
+
 @pytest.mark.parametrize("identity", [pin_only, pin_and_chain, named])
-def test_what_a_ca_has_taken_back_is_refused_even_if_pinned(identity, status):
-    decision = judge(GOOD, identity(GOOD), revocation=Source(GOOD, status))
-    assert decision.status is status
+@pytest.mark.parametrize(("mode", "outcome"), list(product(Mode, Outcome)))
+def test_what_is_known_of_revocation_decides_even_if_pinned(mode, outcome, identity):
+    decision = judge(GOOD, identity(GOOD), revocation=revocation(GOOD, outcome, mode))
+    trusted = S.NAMED if identity is named else S.PINNED
+    expected = trusted
+    if outcome is Outcome.REVOKED and mode is not Mode.OFF:
+        expected = S.REVOKED
+    elif outcome is not Outcome.GOOD and mode is Mode.HARD:
+        expected = S.REVOCATION_UNKNOWN
+    assert decision.status is expected
     assert decision.identity == identity(GOOD)
-    assert judge(GOOD, identity(GOOD), revocation=Source(VIA)).is_trusted
+    assert decision.evidence["revocation_mode"] == mode
+    assert decision.evidence.get("revocation") == (None if mode is Mode.OFF else outcome)
+    assert (decision.reason == "so its CA says") is (expected is not trusted)
+
+
+@pytest.mark.parametrize("outcome", ["revoked", "unknown"])
+def test_a_ca_on_the_way_that_is_revoked(outcome):
+    known = Issued(BETWEEN.cert, BETWEEN.key, ())
+    decision = judge(VIA, named(VIA), revocation=revocation(known, outcome, "hard"))
+    assert decision.status is (S.REVOKED if outcome == "revoked" else S.REVOCATION_UNKNOWN)
+    assert decision.reason == "CN=Between: so its CA says"
+    assert decision.evidence["revocation_asked"] == f"leaf crl=good, ca1 crl={outcome}"
+
+
+def test_an_identity_may_have_its_own_mode():
+    modes = Modes(Mode.OFF, by_identity={"acme": Mode.HARD})
+    asked = Revocation([Source(GOOD, "stale")], modes)
+    assert judge(GOOD, named(GOOD), revocation=asked).status is S.REVOCATION_UNKNOWN
 
 
 def test_revocation_is_asked_last_and_sees_the_verified_path():
-    source = Source(GOOD)
-    judge(VIA, named(VIA), revocation=source)
-    judge(VIA, pin_only(VIA), revocation=source)
-    judge(EXPIRED, named(EXPIRED), revocation=source)
-    assert source.asked == [["client.example", "Between", "Root"], ["client.example"]]
+    asked = revocation(GOOD)
+    for issued, identity in ((VIA, named), (EXPIRED, named), (STRANGE, pin_and_chain)):
+        judge(issued, identity(issued), revocation=asked)
+    assert asked.sources[0].asked == [("client.example", "Between"), ("Between", "Root")]
+
+
+@pytest.mark.parametrize("issued", [OWN, STRANGE, EXPIRED])
+def test_where_no_ca_vouches_nobody_is_asked_unless_the_identity_wants_it(issued):
+    asked = revocation(issued, mode="hard")
+    decision = judge(issued, pin_only(issued), revocation=asked)
+    assert decision.status is S.PINNED
+    assert decision.evidence["revocation_mode"] == "off"
+    strict = asked.__class__(asked.sources, Modes(by_identity={"acme": Mode.HARD}))
+    decision = judge(issued, pin_only(issued), revocation=strict)
+    assert decision.status is S.REVOCATION_UNKNOWN
+    assert decision.evidence["revocation"] == "no_source"
+    assert asked.sources[0].asked == []
 
 
 # --- cost ------------------------------------------------------------------------------------
