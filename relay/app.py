@@ -47,6 +47,8 @@ __all__ = ["Blueprint", "Worker", "build", "with_allowlist"]
 
 log = structlog.get_logger("gatepost")
 
+_REPORT_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Blueprint:
@@ -151,9 +153,13 @@ class Worker:
         gc.freeze()
         await forwarder.start()
         await self._open()
-        reader = asyncio.create_task(self._obey(audit))
+        background = [
+            asyncio.create_task(self._obey(audit)),
+            asyncio.create_task(_report_next_hops(forwarder)),
+        ]
         await self._stopped.wait()
-        reader.cancel()
+        for task in background:
+            task.cancel()
         await forwarder.close()
         await audit.close()
 
@@ -264,3 +270,18 @@ class Worker:
     def _tell(self, message: dict[str, object]) -> None:
         with contextlib.suppress(OSError):
             self._control.sendall(json.dumps(message).encode() + b"\n")
+
+
+async def _report_next_hops(forwarder: Forwarder) -> None:
+    """Log when a next hop fails, and when it is back: the inside logs nothing."""
+    problems: dict[tuple[str, str], str] = {}
+    while True:
+        await asyncio.sleep(_REPORT_SECONDS)
+        for status in forwarder.status():
+            key = (status.route, str(status.host))
+            before = problems.get(key, "")
+            problems[key] = status.problem
+            if status.problem and not before:
+                log.warning("next hop fails", route=key[0], next_hop=key[1], problem=status.problem)
+            elif before and not status.problem:
+                log.info("next hop is back", route=key[0], next_hop=key[1])

@@ -301,7 +301,7 @@ class Route(_Table):
 class Limits(_Table):
     """What one client, one message and all of them together may take."""
 
-    max_connections: int = Field(default=20_000, ge=1)
+    max_connections: int = Field(default=10_000, ge=1)
     """Connections at a time, over all listeners and workers."""
 
     max_message_bytes: Size = 64 * 1024**2

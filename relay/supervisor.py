@@ -87,6 +87,7 @@ class Supervisor:
         self._previous: _Previous | None = None
         self._intermediates: list[str] = []
         self._waiting_for_reload: list[Caller] = []
+        self._asking_for_reload: list[Caller] = []
         self._restart_at: float | None = None
         self._restart_delay = 1.0
         self._is_stopping = False
@@ -207,7 +208,7 @@ class Supervisor:
             ) from None
         except OSError as error:
             raise self._configuration.mistake(
-                f"the state folder {state} can't be used: {error.strerror}",
+                f"the state folder {state} can't be used: {error.strerror or error}",
                 remedy="make it writable, or set `state_dir`",
                 at=("state_dir",),
             ) from error
@@ -448,18 +449,28 @@ class Supervisor:
         if command == "status":
             caller.answer(self.status())
         elif command == "reload":
-            error = self.reload()
-            if error is None:
-                self._waiting_for_reload.append(caller)  # until the new workers are ready
+            if self._previous is not None:
+                self._asking_for_reload.append(caller)  # one at a time
             else:
-                caller.answer({"ok": False, "error": error})
+                self._reload_for([caller])
         else:
             caller.answer({"ok": False, "error": "unknown command"})
+
+    def _reload_for(self, callers: list[Caller]) -> None:
+        error = self.reload()
+        if error is None:
+            self._waiting_for_reload += callers  # until the new workers are ready
+            return
+        for caller in callers:
+            caller.answer({"ok": False, "error": error})
 
     def _answer_reload(self, answer: dict[str, object]) -> None:
         for caller in self._waiting_for_reload:
             caller.answer(answer)
         self._waiting_for_reload.clear()
+        if self._asking_for_reload:
+            callers, self._asking_for_reload = self._asking_for_reload, []
+            self._reload_for(callers)
 
     def status(self) -> dict[str, object]:
         """What `gatepost status` shows."""

@@ -91,6 +91,7 @@ FIELDS: Final = MappingProxyType(
         "next_hop_port": "Its port.",
         "next_hop_tls_version": "The TLS version towards it.",
         "next_hop_tls_cipher": "The cipher suite towards it.",
+        "failure": "What kept a message from the next hop, where it did not answer.",
         "elapsed_ms": "The time the next hop took, in milliseconds.",
         # Administrative acts
         "action": "What was done, as a dotted word: `pin.add`, `reload`.",

@@ -68,7 +68,7 @@ tls = "verify"
 client_certificate = {{ chain = "tls/edge.pem", key = "tls/edge.key" }}
 
 [limits]
-# Each may need two file descriptors: see LimitNOFILE= (systemd) or `ulimit -n`. Default: 20000.
+# Each may need two file descriptors: see LimitNOFILE= (systemd) or `ulimit -n`. Default: 10000.
 max_connections = 1000
 """
 

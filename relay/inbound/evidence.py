@@ -126,6 +126,8 @@ def _delivery(delivery: Delivery) -> Fields:
     if delivery.tls is not None:
         fields["next_hop_tls_version"] = delivery.tls.version
         fields["next_hop_tls_cipher"] = delivery.tls.cipher
+    if delivery.reason:
+        fields["failure"] = delivery.reason
     fields["elapsed_ms"] = round(delivery.elapsed.total_seconds() * 1000)
     return fields
 

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Forwarder", "HostStatus"]
 
 _SWEEP_SECONDS = 1.0
+_START_SECONDS = 1.0
+"""How long the first clients may be kept waiting for what the next hops offer."""
 _NOT_ASKED = Reply(250, "2.1.5", ("Ok",))
 _TOO_MANY = Reply(452, "4.5.3", ("Too many recipients for the next hop",))
 
@@ -67,11 +69,15 @@ class Forwarder:
             )
 
     async def start(self) -> None:
-        """Begin to learn what the next hops offer, in the background, until each has told."""
-        for pools in self._pools.values():
-            for pool in pools:
-                self._run(self._learn(pool))
+        """Learn what the next hops offer: a moment is waited for it, the rest is done in the background.
+
+        Without that moment the first clients would be offered no 8BITMIME, and convert their mail.
+        """
+        learning = [
+            self._run(self._learn(pool)) for pools in self._pools.values() for pool in pools
+        ]
         self._run(self._sweep())
+        await asyncio.wait(learning, timeout=_START_SECONDS)
 
     async def close(self) -> None:
         """Stop, and take leave of the next hops; deliveries under way go on to their end."""
@@ -101,13 +107,17 @@ class Forwarder:
     def extensions(self) -> Extensions:
         """What every next hop offers, as far as known: what we may offer to clients.
 
-        A route that has never been reached counts as one that offers nothing. PIPELINING,
-        CHUNKING, STARTTLS and enhanced codes end at us; they are set, so that they do not
+        A route that has never been reached does not count, unless there is no other: its mail is
+        deferred, and must not cost the others their extensions. PIPELINING, CHUNKING, STARTTLS and enhanced codes end at us; they are set, so that they do not
         restrict what the caller joins this with.
         """
-        known = [_offered(pools) for pools in self._pools.values()]
+        known = [
+            _offered(pools)
+            for pools in self._pools.values()
+            if any(pool.extensions is not None for pool in pools)
+        ]
         return replace(
-            reduce(Extensions.intersected, known),
+            reduce(Extensions.intersected, known) if known else Extensions(),
             pipelining=True,
             chunking=True,
             starttls=True,
@@ -189,10 +199,11 @@ class Forwarder:
                 for pool in pools:
                     pool.expire()
 
-    def _run(self, work: Coroutine[None, None, None]) -> None:
+    def _run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _offered(pools: Sequence[Pool]) -> Extensions:

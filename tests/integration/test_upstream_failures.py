@@ -7,7 +7,7 @@ import pytest
 
 from tests.kit import clients
 from tests.kit.clients import MESSAGE
-from tests.kit.relay_process import free_port
+from tests.kit.relay_process import free_port, wait_until
 from tests.kit.upstream import Script, Upstream
 
 QUICK = {
@@ -153,3 +153,19 @@ def test_killed_under_load_nothing_is_lost_or_made_up(site, relay, own_upstream)
     assert acknowledged <= set(stored)
     assert len(stored) == len(set(stored))
     assert len(acknowledged) > 100
+
+
+def test_the_log_says_when_a_next_hop_fails_and_when_it_is_back(site, start_relay, tmp_path):
+    port = free_port()
+    relay = start_relay(port, route=QUICK)
+    wait_until(relay.log, lambda: "next hop fails" in relay.log())
+    assert f"127.0.0.1:{port}" in relay.log()
+    upstream = Upstream(site.mx.chain, site.mx.key, port=port).start()
+    try:
+        wait_until(
+            relay.log,
+            lambda: clients.send(relay.port, site.context(site.pinned)).code == 250,
+        )
+        wait_until(relay.log, lambda: "next hop is back" in relay.log())
+    finally:
+        upstream.close()
