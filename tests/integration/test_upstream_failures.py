@@ -98,8 +98,9 @@ def test_the_next_hops_own_words_are_passed_on(phase, reply, site, relay, own_up
     assert not own_upstream.messages
 
 
-def test_a_next_hop_without_tls_gets_nothing(site, relay, own_upstream):
+def test_a_next_hop_without_tls_gets_nothing(site, start_relay, own_upstream):
     own_upstream.script.replies = {"ehlo": "250-plain.example\n250 SIZE 1000000"}
+    relay = start_relay(own_upstream.port, route=QUICK)
     assert is_temporary(clients.send(relay.port, site.context(site.pinned)))
     assert not any(line.startswith("MAIL") for line in own_upstream.commands)
 
