@@ -86,7 +86,7 @@ def _keep(*, as_json: bool) -> None:
     """Stay until Ctrl-C or SIGTERM, which is a good end here."""
     from relay.cli.demo_site import running_site
 
-    with contextlib.suppress(KeyboardInterrupt), running_site(shows_log=True) as site:
+    with contextlib.suppress(KeyboardInterrupt), running_site(stays=True) as site:
         emit(_places(site), as_json=as_json, human=lambda console: _show_places(console, site))
         raise typer.Exit(site.relay.wait())
 

@@ -77,11 +77,12 @@ class Site(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_site(*, shows_log: bool = False) -> Iterator[Site]:
+def running_site(*, stays: bool = False) -> Iterator[Site]:
     """Make and start everything; at the end stop everything and remove the folder.
 
     Args:
-        shows_log: the relay logs to standard error instead of into its folder.
+        stays: for a user to try by hand: on ports that can be remembered, if they are free, and
+            the relay logs to standard error instead of into its folder.
 
     Raises:
         Unavailable: the relay does not start; its log is in the text.
@@ -89,14 +90,14 @@ def running_site(*, shows_log: bool = False) -> Iterator[Site]:
     with contextlib.ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="gatepost-demo-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        port, upstream_port = _free_port(2525), _free_port(2526)
+        port, upstream_port = (_free_port(each if stays else 0) for each in (2525, 2526))
         ca = create_ca(folder / "ca", "Gatepost demo CA")
         files = _issue(ca, folder)
         _configure(folder, files["pinned"], port, upstream_port)
         upstream = Upstream(upstream_port, files["upstream"], folder / "maildir")
         upstream.start()
         stack.callback(upstream.stop)
-        log = None if shows_log else folder / "relay.log"
+        log = None if stays else folder / "relay.log"
         relay = _start_relay(folder, log)
         stack.callback(_stop, relay)
         _wait_until_ready(relay, folder, log)
