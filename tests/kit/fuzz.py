@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from random import Random
 
-__all__ = ["fuzz_settings", "mutated", "split_at"]
+__all__ = ["fuzz_settings", "mutant", "mutated", "split_at"]
 
 _DEFAULT_EXAMPLES = 500
 _MAX_MUTATIONS = 6
+_PIECES = (b"\r", b"\n", b"\r\n", b"\0", b" ", b".", b"\xff", b"-", b":", b"<", b">")
 
 
 def fuzz_settings() -> settings:
@@ -43,9 +45,7 @@ def mutated(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     # Half of the inserted bytes are pieces of the seeds, so that structure meets structure.
     piece = st.one_of(
         st.binary(min_size=1, max_size=8),
-        st.sampled_from(
-            [b"\r", b"\n", b"\r\n", b"\0", b" ", b".", b"\xff", b"-", b":", b"<", b">"]
-        ),
+        st.sampled_from(_PIECES),
         st.sampled_from(list(seeds)),
     )
     damage = st.tuples(
@@ -55,6 +55,18 @@ def mutated(seeds: Sequence[bytes]) -> st.SearchStrategy[bytes]:
         piece,
     )
     return st.builds(_apply, joined, st.lists(damage, max_size=_MAX_MUTATIONS))
+
+
+def mutant(chance: Random, seeds: Sequence[bytes]) -> bytes:
+    """What `mutated` gives, without hypothesis: a hundred times as quick, and it does not shrink."""
+    data = b"".join(chance.choices(seeds, k=chance.randint(1, 5)))
+    for _ in range(chance.randint(0, _MAX_MUTATIONS)):
+        piece = chance.choice(
+            [chance.randbytes(chance.randint(1, 8)), *_PIECES, chance.choice(seeds)]
+        )
+        change = chance.choice(_DAMAGES)
+        data = change(data, chance.randint(0, len(data)), chance.randint(1, 16), piece)
+    return data
 
 
 _Damage = tuple["Callable[[bytes, int, int, bytes], bytes]", int, int, bytes]
