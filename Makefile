@@ -37,7 +37,7 @@ soak: setup peers ## the slow tests: 10,000 idle connections, 2,000 stalling one
 	$(BIN)/pytest --slow -m slow $(PYTEST_ARGS)
 
 fuzz: setup ## 100,000 inputs through each parser
-	GATEPOST_FUZZ_EXAMPLES=100000 $(BIN)/pytest -n $(JOBS) --timeout=0 tests/fuzz $(PYTEST_ARGS)
+	GATEPOST_FUZZ_EXAMPLES=100000 $(BIN)/pytest -n $(JOBS) tests/fuzz/test_volume.py $(PYTEST_ARGS)
 
 lint: setup ## style and suspicious code
 	$(BIN)/ruff check .
