@@ -40,7 +40,7 @@ from relay.net.openssl import (
     is_resumed,
     set_groups,
 )
-from relay.pki.certificate import Certificate
+from relay.pki.certificate import shared_certificate
 from relay.tls.profile import INTERMEDIATE
 from relay.tls.selection import Candidate, choose
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
     from relay.model import Endpoint
+    from relay.pki.certificate import Certificate
     from relay.tls.clienthello import ClientHello
     from relay.tls.profile import Profile
 
@@ -163,7 +164,7 @@ def facts_of(
         resumed=is_resumed(connection),
         server_name=server_name,
         hello=hello,
-        certificates=tuple(Certificate(der) for der in certificate_ders(connection)),
+        certificates=tuple(shared_certificate(der) for der in certificate_ders(connection)),
     )
 
 

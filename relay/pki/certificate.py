@@ -10,7 +10,8 @@ import hashlib
 import re
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -33,6 +34,7 @@ __all__ = [
     "Certificate",
     "MalformedCertificate",
     "parse_pem_chain",
+    "shared_certificate",
     "spki_of_der",
     "spki_of_request",
 ]
@@ -51,6 +53,8 @@ PARSE_FAULTS = (
     x509.UnsupportedGeneralNameType,
 )
 """What `cryptography` raises for certificates it cannot read."""
+
+_MAX_SHARED_BYTES: Final = 4096
 
 _PEM = re.compile(
     rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.+?-----END (?:X509 |TRUSTED )?CERTIFICATE-----",
@@ -173,6 +177,21 @@ class Certificate:
         if key not in self._cache:
             self._cache[key] = _readable(read, self.x509)
         return cast("_T", self._cache[key])
+
+
+def shared_certificate(der: bytes) -> Certificate:
+    """Return the certificate of these bytes, the one made before if they have been seen lately.
+
+    The same machines come again and again, and hold many connections at a time: what is known of
+    their certificates is read once. Only bytes are remembered here, never a decision. Large ones are left
+    out, so that strangers cannot fill the memory.
+    """
+    return _remembered(der) if len(der) <= _MAX_SHARED_BYTES else Certificate(der)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(der: bytes) -> Certificate:
+    return Certificate(der)
 
 
 def _load_der(der: bytes) -> x509.Certificate:
