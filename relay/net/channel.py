@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from OpenSSL import SSL
 
-from relay.net.openssl import describe_error, outgoing_bytes, release_buffers
+from relay.net.openssl import Records, describe_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["TlsChannel"]
 
-_RECORD_BYTES: Final = 16 * 1024
 _SLICE_BYTES: Final = 32 * 1024
 """What OpenSSL is fed at a time: its memory BIOs grow with the largest bite."""
 _SMALL_BYTES: Final = 4 * 1024
@@ -32,14 +31,26 @@ class TlsChannel:
     broken down. Either way nothing more will be decrypted.
     """
 
-    __slots__ = ("_has_grown", "_has_leftover", "_on_first", "connection", "is_over", "problem")
+    __slots__ = (
+        "_has_leftover",
+        "_on_first",
+        "_records",
+        "_was_used",
+        "connection",
+        "has_grown",
+        "is_over",
+        "problem",
+    )
 
     def __init__(self, connection: SSL.Connection) -> None:
         self.connection = connection
         self.is_over = False
         self.problem = ""
+        self.has_grown = False
+        """Whether the memory BIOs have, so that a `rest` would do good."""
+        self._was_used = False  # since the last rest, for more than a few bytes
         self._has_leftover = False  # OpenSSL may hold bytes that came with the handshake
-        self._has_grown = False  # the memory BIOs have
+        self._records = Records(connection)
         self._on_first: Callable[[], None] | None = None
 
     def shake_hands(self) -> bool:
@@ -52,7 +63,7 @@ class TlsChannel:
             self.connection.do_handshake()
         except SSL.WantReadError:
             return False
-        self._has_leftover = self._has_grown = True
+        self._has_leftover = self.has_grown = True
         return True
 
     def on_first_bytes(self, call: Callable[[], None]) -> None:
@@ -69,8 +80,8 @@ class TlsChannel:
             inbox.insert(0, view[_SLICE_BYTES:])
             data = view[:_SLICE_BYTES]
         if len(data) > _SMALL_BYTES:
-            self._has_grown = True
-        self.connection.bio_write(data)
+            self.has_grown = self._was_used = True
+        self._records.feed(data)
         return True
 
     def has_input(self, inbox: list[bytes | memoryview]) -> bool:
@@ -82,14 +93,12 @@ class TlsChannel:
         plain: list[bytes] = []
         more = self._has_leftover or self.feed(inbox)
         self._has_leftover = False
-        receive = self.connection.recv
+        read = self._records.read
         try:
             while more:
-                try:
-                    while True:
-                        plain.append(receive(_RECORD_BYTES))
-                except SSL.WantReadError:
-                    more = self.feed(inbox)
+                while data := read():
+                    plain.append(data)
+                more = bool(inbox) and self.feed(inbox)
         except SSL.ZeroReturnError:
             self.is_over = True
             inbox.clear()
@@ -104,16 +113,15 @@ class TlsChannel:
     def encrypt(self, data: bytes | memoryview) -> None:
         """Seal bytes for the peer; they wait in `outgoing`."""
         if len(data) > _SMALL_BYTES:
-            self._has_grown = True
+            self.has_grown = self._was_used = True
         try:
-            self.connection.send(data)
+            self._records.write(data)
         except SSL.Error as error:
             self._break(error)
 
     def outgoing(self) -> bytes:
         """Take what must be sent to the peer; b"" if there is nothing."""
-        waiting = outgoing_bytes(self.connection)
-        return self.connection.bio_read(waiting) if waiting else b""
+        return self._records.outgoing()
 
     def say_goodbye(self) -> None:
         """Send close_notify (RFC 8446 6.1)."""
@@ -125,9 +133,11 @@ class TlsChannel:
         self.connection.set_shutdown(SSL.SENT_SHUTDOWN)
 
     def rest(self) -> None:
-        """Give back memory before a wait that may be long."""
-        if self._has_grown:
-            self._has_grown = not release_buffers(self.connection)
+        """Give back memory, if the connection was quiet since the last call."""
+        if self._was_used:
+            self._was_used = False
+        elif self.has_grown:
+            self.has_grown = not self._records.release_buffers()
 
     def _break(self, error: SSL.Error) -> None:
         self.problem = self.problem or f"TLS failed: {describe_error(error)}"

@@ -1,7 +1,10 @@
 """The few OpenSSL calls that pyOpenSSL does not wrap, and its errors in words.
 
 The only file that touches pyOpenSSL's private parts; knows nothing of profiles, streams or trust.
+Why it has to, and what if they change: docs/decisions/0004.
 """
+
+# ruff: noqa: SLF001
 
 from __future__ import annotations
 
@@ -16,16 +19,19 @@ __all__ = [
     "MODE_ENABLE_PARTIAL_WRITE",
     "MODE_RELEASE_BUFFERS",
     "OP_PRIORITIZE_CHACHA",
+    "Records",
     "certificate_ders",
     "describe_error",
     "is_resumed",
-    "outgoing_bytes",
-    "release_buffers",
     "set_groups",
 ]
 
-_LIBRARY: Final = cast("Any", SSL)._lib  # noqa: SLF001  (pyOpenSSL has no public way to these calls)
-_FFI: Final = cast("Any", SSL)._ffi  # noqa: SLF001
+_LIBRARY: Final = cast("Any", SSL)._lib
+_FFI: Final = cast("Any", SSL)._ffi
+
+_NULL: Final = _FFI.NULL
+_ALLOCATE: Final = _FFI.new_allocator(should_clear_after_alloc=False)
+_RECORD_BYTES: Final = 16 * 1024  # RFC 8446 5.1: of plain text, at most
 
 MODE_ENABLE_PARTIAL_WRITE: Final = 0x01
 MODE_RELEASE_BUFFERS: Final = 0x10
@@ -38,7 +44,7 @@ def set_groups(context: SSL.Context, groups: str) -> None:
     Raises:
         ValueError: this OpenSSL knows none of the groups.
     """
-    handle = cast("Any", context)._context  # noqa: SLF001
+    handle = cast("Any", context)._context
     if _LIBRARY.SSL_CTX_set1_curves_list(handle, groups.encode("ascii")) != 1:
         _LIBRARY.ERR_clear_error()
         raise ValueError(f"this OpenSSL has not all of the groups {groups}")
@@ -46,28 +52,75 @@ def set_groups(context: SSL.Context, groups: str) -> None:
 
 def is_resumed(connection: SSL.Connection) -> bool:
     """Whether the handshake has resumed an earlier session."""
-    return bool(_LIBRARY.SSL_session_reused(cast("Any", connection)._ssl))  # noqa: SLF001
+    return bool(_LIBRARY.SSL_session_reused(cast("Any", connection)._ssl))
 
 
-def release_buffers(connection: SSL.Connection) -> bool:
-    """Give a connection new, empty memory BIOs; False, and nothing done, if the old ones hold bytes.
+class Records:
+    """The records of one connection, into and out of its memory BIOs.
 
-    A memory BIO keeps the size of the most it has ever held: some 5 KiB after a handshake, ten times
-    that after a large message. Idle connections have better uses for memory.
+    The same OpenSSL calls as `SSL.Connection`'s, at a third of their cost: `recv` would say by an
+    exception, after a second SSL_read, that nothing more is there; that happens at every receive.
     """
-    private = cast("Any", connection)
-    if _held_bytes(private._into_ssl) or _held_bytes(private._from_ssl):  # noqa: SLF001
-        return False
-    incoming = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
-    outgoing = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
-    _LIBRARY.SSL_set_bio(private._ssl, incoming, outgoing)  # noqa: SLF001  (frees the old ones)
-    private._into_ssl, private._from_ssl = incoming, outgoing  # noqa: SLF001
-    return True
 
+    __slots__ = ("_private",)
 
-def outgoing_bytes(connection: SSL.Connection) -> int:
-    """How many bytes wait to be sent; asking costs less than pyOpenSSL's exception for none."""
-    return _held_bytes(cast("Any", connection)._from_ssl)  # noqa: SLF001
+    def __init__(self, connection: SSL.Connection) -> None:
+        self._private = cast("Any", connection)
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Put bytes of the peer where `read` finds them."""
+        if _LIBRARY.BIO_write(self._private._into_ssl, _FFI.from_buffer(data), len(data)) < 0:
+            raise MemoryError
+
+    def read(self) -> bytes:
+        """Decrypt the next record with data in it; b"" if no whole one is there.
+
+        Raises:
+            SSL.Error: TLS is over (`SSL.ZeroReturnError`) or has failed.
+        """
+        private = self._private
+        # OpenSSL fetches record by record, and a record fits into the buffer: when the BIO is
+        # empty, nothing is left inside either.
+        if not _held_bytes(private._into_ssl):
+            return b""
+        plain = _ALLOCATE("char[]", _RECORD_BYTES)
+        size = _LIBRARY.SSL_read(private._ssl, plain, _RECORD_BYTES)
+        if size > 0:
+            return bytes(_FFI.buffer(plain, size))
+        if _LIBRARY.SSL_get_error(private._ssl, size) != _LIBRARY.SSL_ERROR_WANT_READ:
+            private._raise_ssl_error(private._ssl, size)
+        return b""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Encrypt; what comes of it waits in `outgoing`. Raises SSL.Error."""
+        private = self._private
+        size = _LIBRARY.SSL_write(private._ssl, _FFI.from_buffer(data), len(data))
+        if size <= 0:
+            private._raise_ssl_error(private._ssl, size)
+
+    def outgoing(self) -> bytes:
+        """Take what must be sent to the peer; b"" if there is nothing."""
+        bio = self._private._from_ssl
+        waiting = _held_bytes(bio)
+        if not waiting:
+            return b""
+        sealed = _ALLOCATE("char[]", waiting)
+        return bytes(_FFI.buffer(sealed, _LIBRARY.BIO_read(bio, sealed, waiting)))
+
+    def release_buffers(self) -> bool:
+        """Give the connection new, empty memory BIOs; False, and nothing done, if the old ones hold bytes.
+
+        A memory BIO keeps the size of the most it has ever held: some 5 KiB after a handshake, ten
+        times that after a large message. Idle connections have better uses for memory.
+        """
+        private = self._private
+        if _held_bytes(private._into_ssl) or _held_bytes(private._from_ssl):
+            return False
+        incoming = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
+        outgoing = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
+        _LIBRARY.SSL_set_bio(private._ssl, incoming, outgoing)  # frees the old ones
+        private._into_ssl, private._from_ssl = incoming, outgoing
+        return True
 
 
 def certificate_ders(connection: SSL.Connection) -> tuple[bytes, ...]:
@@ -93,7 +146,7 @@ def describe_error(error: SSL.Error) -> str:
 
 
 def _held_bytes(bio: Any) -> int:
-    return int(_LIBRARY.BIO_get_mem_data(bio, _FFI.NULL))
+    return int(_LIBRARY.BIO_get_mem_data(bio, _NULL))
 
 
 def _der(certificate: crypto.X509) -> bytes:

@@ -43,6 +43,8 @@ __all__ = ["TcpStream"]
 _INBOX_LIMIT: Final = 256 * 1024
 _PIECE_BYTES: Final = 64 * 1024
 """What is encrypted and written at a time: four full TLS records."""
+_REST_SECONDS: Final = 1.0
+"""How long a connection is quiet before memory that it has grown is given back."""
 _CLOSE_TIME: Final = timedelta(seconds=2)
 _UNEXPECTED_MESSAGE: Final = bytes((21, 3, 1, 0, 2, 2, 10))  # a fatal alert, RFC 8446 6
 
@@ -68,6 +70,7 @@ class TcpStream(asyncio.Protocol):
         "_problem",
         "_reader",
         "_reading_paused",
+        "_rest",
         "_sending",
         "_transport",
         "_unread",
@@ -101,6 +104,7 @@ class TcpStream(asyncio.Protocol):
         self._lost = False  # the transport is gone
         self._closing = False
 
+        self._rest: asyncio.TimerHandle | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
 
@@ -145,6 +149,9 @@ class TcpStream(asyncio.Protocol):
         if self._channel is not None:
             self._channel.forget()
         self._deadline.stop()
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         self._wake_all()
 
     def pause_writing(self) -> None:
@@ -165,10 +172,8 @@ class TcpStream(asyncio.Protocol):
         while True:
             if self._deadline.has_passed:
                 raise DeadlinePassed("the peer was too slow")
-            if self._unread or self._inbox or self.tls is not None:
-                data = self._take()
-                if data:
-                    return data
+            if data := self._take():
+                return data
             channel = self._channel
             if channel is not None and channel.is_over:
                 return b""
@@ -188,7 +193,7 @@ class TcpStream(asyncio.Protocol):
         if self.tls is None:
             return bool(self._inbox)
         self._unread = self._take()
-        return bool(self._unread)
+        return self._unread != b""
 
     @property
     def is_closing(self) -> bool:
@@ -208,20 +213,20 @@ class TcpStream(asyncio.Protocol):
 
     def _take(self) -> bytes:
         """All that is there, in clear; what was only looked at before comes first."""
+        data, self._unread = self._unread, b""
         channel = self._channel
         if channel is not None:
-            data = self._decrypt(channel) if channel.has_input(self._inbox) else b""
+            if not channel.has_input(self._inbox):
+                return data
+            more = self._decrypt(channel)
         elif len(self._inbox) == 1:
-            data = cast("bytes", self._inbox.pop())
+            more = cast("bytes", self._inbox.pop())
         else:
-            data = b"".join(self._inbox)
+            more = b"".join(self._inbox)
             self._inbox.clear()
-        if self._inbox_bytes:
-            self._inbox_bytes = 0
-            self._resume_reading()
-        if self._unread:
-            data, self._unread = self._unread + data, b""
-        return data
+        self._inbox_bytes = 0
+        self._resume_reading()
+        return data + more if data else more
 
     def _decrypt(self, channel: TlsChannel) -> bytes:
         data = channel.decrypt(self._inbox)
@@ -238,8 +243,9 @@ class TcpStream(asyncio.Protocol):
 
     async def _readable(self) -> None:
         """Wait until something has come, or until nothing can come any more."""
-        if self._channel is not None:
-            self._channel.rest()
+        channel = self._channel
+        if channel is not None and channel.has_grown and self._rest is None:
+            self._rest = self._loop.call_later(_REST_SECONDS, self._rest_channel, channel)
         waiter = self._reader = self._loop.create_future()
         try:
             await waiter
@@ -248,6 +254,15 @@ class TcpStream(asyncio.Protocol):
                 self._reader = None
         if self._deadline.has_passed:
             raise DeadlinePassed("the peer was too slow")
+
+    def _rest_channel(self, channel: TlsChannel) -> None:
+        """Come back every second until the channel was quiet for one."""
+        channel.rest()
+        self._rest = (
+            self._loop.call_later(_REST_SECONDS, self._rest_channel, channel)
+            if channel.has_grown
+            else None
+        )
 
     # --- sending --------------------------------------------------------------------------
 
@@ -359,6 +374,7 @@ class TcpStream(asyncio.Protocol):
         except DeadlinePassed:
             self._sealed("too slow")
             raise
+        channel.rest()  # idle connections should not have to keep what a handshake takes
         return channel
 
     async def _exchange(self, channel: TlsChannel) -> None:
