@@ -15,7 +15,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy
 
 from relay.pki.certificate import MalformedCertificate
-from relay.pki.chain import MAX_DEPTH, MAX_INTERMEDIATES, is_weak_key
+from relay.pki.chain import MAX_DEPTH, MAX_INTERMEDIATES
+from relay.pki.links import is_weak_key
 
 if TYPE_CHECKING:
     from datetime import datetime

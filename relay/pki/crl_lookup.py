@@ -7,6 +7,7 @@ list that is stale still revokes, but calls nothing good. RFC 5280 5.2.4 (deltas
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
@@ -16,13 +17,13 @@ from relay.pki.revocation import Answer, Outcome
 from relay.pki.revocation_urls import crl_urls, point_names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from datetime import datetime, timedelta
 
     from relay.pki.certificate import Certificate
     from relay.pki.serial_index import Entry, IndexHeader, SerialIndex
 
-__all__ = ["HeldList", "delta_fault", "is_covered", "look_up"]
+__all__ = ["CrlSource", "HeldList", "delta_fault", "is_covered", "look_up"]
 
 _REMOVED = "removeFromCRL"
 
@@ -32,6 +33,26 @@ class HeldList(NamedTuple):
 
     complete: SerialIndex
     delta: SerialIndex | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CrlSource:
+    """The lists at hand as a `revocation.RevocationSource`; for newer lists, make another one.
+
+    `grace` is how long a list still counts beyond its nextUpdate.
+    """
+
+    lists: Sequence[HeldList]
+    grace: timedelta
+
+    @property
+    def name(self) -> str:
+        """The word for it."""
+        return "crl"
+
+    def status(self, certificate: Certificate, issuer: Certificate, now: datetime) -> Answer:
+        """Say what the lists say of a certificate. Raises MalformedCertificate."""
+        return look_up(certificate, issuer, self.lists, now, self.grace)
 
 
 def delta_fault(delta: IndexHeader, complete: IndexHeader) -> str | None:

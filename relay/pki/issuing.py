@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from relay.errors import ConfigurationError
 from relay.pki.certificate import PARSE_FAULTS, read_common_name, read_names
-from relay.pki.chain import is_weak_key
+from relay.pki.links import is_weak_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,8 @@ The checks, in this order; the first that fails gives the status:
     (nothing failed)                                                        pinned    pinned    named
 
 1: clientAuth, serverAuth or any: public CAs issue no clientAuth any more, and the pin says who it is.
-2: clientAuth or any: without a pin, a server's certificate is no proof that its holder may send.
+2: clientAuth or any, and the same of its CAs: without a pin, a server's certificate is no proof that its
+   holder may send.
 
 A certificate pin goes before a key pin, any pin before a name. With "pin-only" the certificate may be
 expired, self-signed or from nobody: the pin's own dates count. If a trusted CA does vouch for it, that
@@ -38,7 +39,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.model import TrustDecision, TrustStatus
 from relay.pki.certificate import MalformedCertificate
-from relay.pki.chain import TLS_PURPOSES, Anchors, is_weak_key, verify_chain
+from relay.pki.chain import Anchors, verify_chain
+from relay.pki.links import TLS_PURPOSES, is_weak_key
 from relay.pki.revocation import Mode, status_of
 
 if TYPE_CHECKING:
@@ -152,12 +154,15 @@ def _refusal_of_leaf(leaf: Certificate, *, by_pin: bool) -> _Judgement | None:
     if usage is not None and not usage.digital_signature:
         return _Judgement(TrustStatus.WRONG_USAGE, "its key usage lacks digitalSignature")
     purposes = leaf.extension(x509.ExtendedKeyUsage)
-    allowed = TLS_PURPOSES if by_pin else TLS_PURPOSES - {ExtendedKeyUsageOID.SERVER_AUTH}
-    if purposes is None or allowed.intersection(purposes):
+    if purposes is None or not _purposes(by_pin=by_pin).isdisjoint(purposes):
         return None
     if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
         return _Judgement(TrustStatus.WRONG_USAGE, "it is for servers: only a pin can identify it")
     return _Judgement(TrustStatus.WRONG_USAGE, "its extended key usage is not for TLS clients")
+
+
+def _purposes(*, by_pin: bool) -> frozenset[x509.ObjectIdentifier]:
+    return TLS_PURPOSES if by_pin else TLS_PURPOSES - {ExtendedKeyUsageOID.SERVER_AUTH}
 
 
 def _judge_chain(  # noqa: PLR0917  (private, and each is of another type)
@@ -172,7 +177,8 @@ def _judge_chain(  # noqa: PLR0917  (private, and each is of another type)
     path: Sequence[Certificate] = certificates[:1]
     is_required = not match.by_pin or match.identity.chain == "required"
     if is_required or revocation is not None:
-        verdict = verify_chain(certificates, anchors, now)
+        purposes = _purposes(by_pin=match.by_pin)
+        verdict = verify_chain(certificates, anchors, now, purposes)
         if verdict.status is None:
             path = verdict.path
         elif is_required:

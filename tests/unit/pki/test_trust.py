@@ -250,6 +250,18 @@ def test_the_evidence_is_flat_text_about_the_leaf():
     }
 
 
+def test_a_ca_for_servers_vouches_for_no_client_by_name():
+    """A public CA's intermediate is for servers; whoever is pinned may have a certificate of it."""
+    usage = x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.SERVER_AUTH])
+    issued = Authority("Servers", parent=ROOT, extensions=[(usage, False)]).issue(dns=[NAME])
+    decision = judge(issued, named(issued))
+    assert (decision.status, decision.reason) == (
+        S.UNTRUSTED,
+        "CN=Servers is no CA for this use, says its extended key usage",
+    )
+    assert judge(issued, pin_and_chain(issued)).status is S.PINNED
+
+
 # --- revocation ------------------------------------------------------------------------------
 
 
