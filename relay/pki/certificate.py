@@ -78,7 +78,7 @@ class Certificate:
     __slots__ = ("_cache", "_parsed", "der")
 
     def __init__(self, source: Parsed | bytes) -> None:
-        self._cache: dict[str, Any] = {}
+        self._cache: dict[object, Any] = {}
         if isinstance(source, bytes):
             self._parsed: Parsed | None = None
             self.der = source
@@ -163,6 +163,12 @@ class Certificate:
     def extension(self, kind: type[_E]) -> _E | None:
         """One extension by its type, None if the certificate has none such."""
         return _extension(self.extensions, kind)
+
+    def derived(self, derive: Callable[[Certificate], _T]) -> _T:
+        """What follows from this certificate and nothing else, computed once; `derive` is pure."""
+        if derive not in self._cache:
+            self._cache[derive] = derive(self)
+        return cast("_T", self._cache[derive])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Certificate) and self.der == other.der

@@ -36,6 +36,8 @@ class Intermediates:
 
     def above(self, leaf: Certificate) -> tuple[Certificate, ...]:
         """Return what may stand between a leaf and an anchor, nearest first."""
+        if not self._known:
+            return ()
         found: list[Certificate] = []
         names = [leaf.x509.issuer.public_bytes()]
         for name in names:

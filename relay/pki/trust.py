@@ -32,7 +32,8 @@ CA is asked about revocation all the same. RFC 5280, RFC 8446 4.4.2.4.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -44,7 +45,7 @@ from relay.pki.links import TLS_PURPOSES, is_weak_key
 from relay.pki.revocation import Mode, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from relay.model import Identity
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
     from relay.pki.revocation import Revocation
 
 __all__ = ["Anchors", "decide"]
+
+_UNREADABLE: Final = "the certificate cannot be read"
 
 
 class _Match(NamedTuple):
@@ -65,6 +68,13 @@ class _Match(NamedTuple):
 class _Judgement(NamedTuple):
     status: TrustStatus
     reason: str
+
+
+class _Description(NamedTuple):
+    """What the evidence says of a certificate; shared by all who present it, so never changed."""
+
+    evidence: Mapping[str, str]
+    is_whole: bool
 
 
 def decide(
@@ -86,10 +96,13 @@ def decide(
     """
     if not certificates:
         return TrustDecision(TrustStatus.ABSENT, None, "no client certificate was presented")
-    evidence: dict[str, str] = {}
+    leaf = certificates[0]
+    described = leaf.derived(_describe)
+    evidence = {**described.evidence, "chain_length": str(len(certificates))}
+    if not described.is_whole:
+        return TrustDecision(TrustStatus.MALFORMED, None, _UNREADABLE, evidence)
     try:
-        _describe(certificates, evidence)
-        matches = _find(certificates[0], allowlist)
+        matches = _find(leaf, allowlist)
         if not matches:
             reason = "no identity has its key or one of its names"
             return TrustDecision(TrustStatus.UNPINNED, None, reason, evidence)
@@ -101,27 +114,28 @@ def decide(
         evidence["matched"] = match.key
         status, reason = (
             _refusal_of_identity(match.identity, now)
-            or _refusal_of_leaf(certificates[0], by_pin=match.by_pin)
+            or leaf.derived(_refusal_if_pinned if match.by_pin else _refusal_if_named)
             or _judge_chain(certificates, match, anchors, now, revocation, evidence)
         )
     except MalformedCertificate:
-        reason = "the certificate cannot be read"
-        return TrustDecision(TrustStatus.MALFORMED, None, reason, evidence)
+        return TrustDecision(TrustStatus.MALFORMED, None, _UNREADABLE, evidence)
     return TrustDecision(status, match.identity, reason, evidence)
 
 
-def _describe(certificates: Sequence[Certificate], evidence: dict[str, str]) -> None:
-    """Fill in what there is to say; what was read before a malformed part stays."""
-    leaf = certificates[0]
-    evidence["cert"] = f"cert:sha256:{leaf.sha256}"
-    evidence["chain_length"] = str(len(certificates))
-    evidence["spki"] = f"spki:sha256:{leaf.spki_sha256}"
-    evidence["subject"] = leaf.subject
-    evidence["issuer"] = leaf.issuer
-    evidence["serial"] = leaf.serial
-    evidence["not_before"] = f"{leaf.not_before:%Y-%m-%dT%H:%M:%SZ}"
-    evidence["not_after"] = f"{leaf.not_after:%Y-%m-%dT%H:%M:%SZ}"
-    evidence["names"] = " ".join(leaf.names)
+def _describe(leaf: Certificate) -> _Description:
+    """Say what there is to say of a certificate, up to the first part that cannot be read."""
+    evidence = {"cert": f"cert:sha256:{leaf.sha256}"}
+    try:
+        evidence["spki"] = f"spki:sha256:{leaf.spki_sha256}"
+        evidence["subject"] = leaf.subject
+        evidence["issuer"] = leaf.issuer
+        evidence["serial"] = leaf.serial
+        evidence["not_before"] = f"{leaf.not_before:%Y-%m-%dT%H:%M:%SZ}"
+        evidence["not_after"] = f"{leaf.not_after:%Y-%m-%dT%H:%M:%SZ}"
+        evidence["names"] = " ".join(leaf.names)
+    except MalformedCertificate:
+        return _Description(evidence, is_whole=False)
+    return _Description(evidence, is_whole=True)
 
 
 def _find(leaf: Certificate, allowlist: Allowlist) -> list[_Match]:
@@ -159,6 +173,10 @@ def _refusal_of_leaf(leaf: Certificate, *, by_pin: bool) -> _Judgement | None:
     if ExtendedKeyUsageOID.SERVER_AUTH in purposes:
         return _Judgement(TrustStatus.WRONG_USAGE, "it is for servers: only a pin can identify it")
     return _Judgement(TrustStatus.WRONG_USAGE, "its extended key usage is not for TLS clients")
+
+
+_refusal_if_pinned = partial(_refusal_of_leaf, by_pin=True)
+_refusal_if_named = partial(_refusal_of_leaf, by_pin=False)
 
 
 def _purposes(*, by_pin: bool) -> frozenset[x509.ObjectIdentifier]:

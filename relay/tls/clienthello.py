@@ -97,18 +97,14 @@ class ClientHello:
     @property
     def ja4(self) -> str:
         """The JA4 fingerprint for TLS over TCP, as FoxIO defines it."""
-        counted = sorted(
-            f"{each:04x}" for each in self.extensions if each not in {_SERVER_NAME, _ALPN}
-        )
-        signatures = ",".join(f"{each:04x}" for each in self.signature_algorithms)
-        offer = ",".join(counted) + (f"_{signatures}" if signatures else "")
-        ciphers = ",".join(sorted(f"{each:04x}" for each in self.ciphers))
-        return (
-            f"t{_JA4_VERSIONS.get(self.best_version, '00')}"
-            f"{'d' if _SERVER_NAME in self.extensions else 'i'}"
-            f"{min(len(self.ciphers), 99):02d}{min(len(self.extensions), 99):02d}"
-            f"{_ja4_alpn(self.alpn)}"
-            f"_{_ja4_hash(ciphers)}_{_ja4_hash(offer) if counted else _NO_HASH}"
+        length = len(self.ciphers) + len(self.extensions) + len(self.signature_algorithms)
+        fingerprint = _shared_ja4 if length <= _MAX_SHARED_BYTES // 2 else _ja4
+        return fingerprint(
+            self.best_version,
+            self.ciphers,
+            self.extensions,
+            self.signature_algorithms,
+            _ja4_alpn(self.alpn),
         )
 
 
@@ -275,9 +271,11 @@ def _read_numbers(data: bytes) -> tuple[int, ...]:
 
 def _vector_of(content: bytes, prefix_bytes: int) -> bytes:
     """Unwrap an extension that is one vector and nothing else."""
-    cursor = _Cursor(content)
-    inner = cursor.take_vector(prefix_bytes)
-    if not cursor.is_at_end:
+    length = int.from_bytes(content[:prefix_bytes], "big")
+    inner = content[prefix_bytes:]
+    if len(inner) < length or len(content) < prefix_bytes:
+        raise MalformedHello("a ClientHello with a wrong length inside")
+    if len(inner) > length:
         raise MalformedHello("a ClientHello extension with bytes after its end")
     return inner
 
@@ -314,6 +312,29 @@ def _alpn(content: bytes | None) -> tuple[bytes, ...]:
     while not cursor.is_at_end:
         found.append(cursor.take_vector(1))
     return tuple(found)
+
+
+def _ja4(
+    version: str,
+    ciphers: tuple[int, ...],
+    extensions: tuple[int, ...],
+    signature_algorithms: tuple[int, ...],
+    alpn: str,
+) -> str:
+    counted = sorted(f"{each:04x}" for each in extensions if each not in {_SERVER_NAME, _ALPN})
+    signatures = ",".join(f"{each:04x}" for each in signature_algorithms)
+    offer = ",".join(counted) + (f"_{signatures}" if signatures else "")
+    return (
+        f"t{_JA4_VERSIONS.get(version, '00')}"
+        f"{'d' if _SERVER_NAME in extensions else 'i'}"
+        f"{min(len(ciphers), 99):02d}{min(len(extensions), 99):02d}"
+        f"{alpn}"
+        f"_{_ja4_hash(','.join(sorted(f'{each:04x}' for each in ciphers)))}"
+        f"_{_ja4_hash(offer) if counted else _NO_HASH}"
+    )
+
+
+_shared_ja4 = lru_cache(maxsize=256)(_ja4)
 
 
 def _ja4_hash(text: str) -> str:
