@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import StreamError, Unavailable
@@ -111,18 +111,12 @@ class Forwarder:
         deferred, and must not cost the others their extensions. PIPELINING, CHUNKING, STARTTLS and enhanced codes end at us; they are set, so that they do not
         restrict what the caller joins this with.
         """
-        known = [
-            _offered(pools)
-            for pools in self._pools.values()
-            if any(pool.extensions is not None for pool in pools)
-        ]
-        return replace(
-            reduce(Extensions.intersected, known) if known else Extensions(),
-            pipelining=True,
-            chunking=True,
-            starttls=True,
-            enhanced_status_codes=True,
-            mailmax=0,  # RFC 9422: a matter of one connection, and the pool's
+        return _joined(
+            tuple(
+                _offered(pools)
+                for pools in self._pools.values()
+                if any(pool.extensions is not None for pool in pools)
+            )
         )
 
     async def verify(
@@ -204,6 +198,19 @@ class Forwarder:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+@lru_cache(maxsize=16)
+def _joined(known: tuple[Extensions, ...]) -> Extensions:
+    """What all routes offer; asked for each EHLO, and next hops change hardly ever."""
+    return replace(
+        reduce(Extensions.intersected, known) if known else Extensions(),
+        pipelining=True,
+        chunking=True,
+        starttls=True,
+        enhanced_status_codes=True,
+        mailmax=0,  # RFC 9422: a matter of one connection, and the pool's
+    )
 
 
 def _offered(pools: Sequence[Pool]) -> Extensions:

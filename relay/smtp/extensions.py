@@ -7,6 +7,7 @@ transactions; what may be offered at all is decided by whoever builds the value.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from relay.smtp.replies import Reply
@@ -56,22 +57,7 @@ class Extensions:
         if verb == "HELO":
             return Reply(250, "", (hostname,))
         # RFC 2034 3: no enhanced status code in the reply to EHLO.
-        return Reply(250, "", (hostname, *self._keywords()))
-
-    def _keywords(self) -> list[str]:
-        lines = [keyword for keyword, name in _FLAGS.items() if getattr(self, name)]
-        if self.size_bytes is not None:
-            lines.append(f"SIZE {self.size_bytes}")
-        limits = [f"{word}={getattr(self, name)}" for word, name in _LIMITS.items()
-                  if getattr(self, name)]  # fmt: skip
-        for keyword, words in (
-            ("LIMITS", limits),  # RFC 9422 3
-            ("XCLIENT", sorted(self.xclient)),
-            ("XFORWARD", sorted(self.xforward)),
-        ):
-            if words:
-                lines.append(" ".join((keyword, *words)))
-        return lines
+        return Reply(250, "", (hostname, *_keyword_lines(self)))
 
     def intersected(self, other: Extensions) -> Extensions:
         """What both offer; of two limits the lower, and a limit that only one gives holds.
@@ -90,6 +76,24 @@ class Extensions:
             xforward=self.xforward & other.xforward,
             **values,
         )
+
+
+@lru_cache(maxsize=16)
+def _keyword_lines(offered: Extensions) -> tuple[str, ...]:
+    """What follows the greeting in a reply to EHLO; all clients of a listener are told the same."""
+    lines = [keyword for keyword, name in _FLAGS.items() if getattr(offered, name)]
+    if offered.size_bytes is not None:
+        lines.append(f"SIZE {offered.size_bytes}")
+    limits = [f"{word}={getattr(offered, name)}" for word, name in _LIMITS.items()
+              if getattr(offered, name)]  # fmt: skip
+    for keyword, words in (
+        ("LIMITS", limits),  # RFC 9422 3
+        ("XCLIENT", sorted(offered.xclient)),
+        ("XFORWARD", sorted(offered.xforward)),
+    ):
+        if words:
+            lines.append(" ".join((keyword, *words)))
+    return tuple(lines)
 
 
 def lower_limit(one: int, other: int) -> int:

@@ -12,8 +12,7 @@ queued and handed out together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.smtp import server_replies as replies
 from relay.smtp.commands import (
@@ -50,8 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["ServerEngine", "ServerLimits"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServerLimits:
+class ServerLimits(NamedTuple):
     """What one connection may take; `max_message_bytes` 0 means no limit."""
 
     max_message_bytes: int
