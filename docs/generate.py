@@ -25,6 +25,8 @@ from relay.settings import (
     Limits,
     Listener,
     Log,
+    Revocation,
+    RevocationAuthority,
     Route,
     Settings,
     Timeouts,
@@ -85,6 +87,8 @@ IDENTITY_KEYS = {
     "`uri:spiffe://acme/billing`, `email:...`, `ip:...`.",
     "chain": '`"pin-only"` (default): a pin is enough, whoever issued the certificate. `"required"`: it '
     "must lead to a `client_ca` and be valid too. Names always need a chain.",
+    "revocation": '`"hard"`, `"soft"` or `"off"`: as for a listener, for this identity alone, also where it is '
+    "only pinned. With `hard`, a CA of `client_ca` must vouch for it and must not have revoked it.",
     "senders": "Envelope senders: `user@acme.example`, `@acme.example`, `@.acme.example` (subdomains), "
     "`*`. Left out: no limit.",
     "recipients": "Recipients, written in the same way. Left out: no limit.",
@@ -104,6 +108,8 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("{ chain = ..., key = ... }", CertificateFiles),
     ("[limits]", Limits),
     ("[timeouts]", Timeouts),
+    ("[revocation]", Revocation),
+    ("[[revocation.authority]]", RevocationAuthority),
     ("[audit]", Audit),
     ("[log]", Log),
 )

@@ -84,6 +84,7 @@ class Configuration:
             *(path for pair in pairs for path in (pair.chain, pair.key)),
             *(path for listener in settings.listener for path in listener.client_ca),
             *(path for route in settings.route.values() for path in route.ca),
+            *(authority.certificate for authority in settings.revocation.authority),
         )
 
 

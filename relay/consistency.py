@@ -13,6 +13,7 @@ from relay.errors import ConfigurationError
 from relay.mistakes import Mistake
 from relay.pki.patterns import canonical_domain
 from relay.pki.pins import parse_pin
+from relay.pki.revocation_urls import problem_of
 from relay.settings import is_host_name, parse_endpoint
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_listeners(settings)
     yield from _check_routes(settings)
     yield from _check_limits(settings)
+    yield from _check_revocation(settings)
 
 
 def is_loopback(host: str) -> bool:
@@ -232,6 +234,37 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
         for domain, route in settings.route.items()
         for name in ("connect_timeout", "command_timeout", "data_timeout", "final_timeout")
     ]
+    phases += [
+        (("revocation", name), getattr(settings.revocation, name))
+        for name in ("timeout", "refresh", "retry")
+    ]
     for key, duration in phases:
         if not duration:
             yield Mistake(key, f"`{key[-1]}` = 0 leaves no time at all", 'use "30s" or more')
+
+
+# --- revocation -----------------------------------------------------------------------------
+
+
+def _check_revocation(settings: Settings) -> Iterator[Mistake]:
+    for position, authority in enumerate(settings.revocation.authority):
+        key = ("revocation", "authority", position)
+        for number, url in enumerate(authority.crl_urls):
+            if problem := problem_of(url):
+                yield Mistake(
+                    (*key, "crl_urls", number),
+                    f'`crl_urls`: "{url}": {problem}',
+                    'write it as "http://ca.example.org/root.crl"',
+                )
+        if authority.crl_urls and not settings.revocation.fetch:
+            yield Mistake(
+                (*key, "crl_urls"),
+                "`crl_urls` say nothing with `revocation.fetch = false`",
+                "leave one of the two out",
+            )
+        if authority.mode is None and not authority.crl_files and not authority.crl_urls:
+            yield Mistake(
+                key,
+                "this `[[revocation.authority]]` says nothing about its CA",
+                "add `mode`, `crl_files` or `crl_urls`, or leave it out",
+            )

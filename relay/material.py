@@ -30,10 +30,17 @@ if TYPE_CHECKING:
     from relay.config import Configuration
     from relay.net.tls import KeyPair
     from relay.pki.certificate import Certificate
-    from relay.settings import CertificateFiles, Listener, Route, Settings
+    from relay.settings import CertificateFiles, Listener, RevocationAuthority, Route, Settings
     from relay.toml_lines import KeyPath
 
-__all__ = ["ListenerMaterial", "Material", "RouteMaterial", "load_material", "read_allowlist"]
+__all__ = [
+    "AuthorityMaterial",
+    "ListenerMaterial",
+    "Material",
+    "RouteMaterial",
+    "load_material",
+    "read_allowlist",
+]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -56,6 +63,14 @@ class RouteMaterial:
     pins: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AuthorityMaterial:
+    """A CA of `[[revocation.authority]]`: its certificates (one name may have several keys)."""
+
+    certificates: tuple[Certificate, ...]
+    settings: RevocationAuthority
+
+
 @dataclass(frozen=True)
 class Material:
     """All that a relay is built from; none of it is read from a file again."""
@@ -64,6 +79,7 @@ class Material:
     allowlist: Allowlist
     listeners: Mapping[str, ListenerMaterial]
     routes: Mapping[str, RouteMaterial]
+    authorities: tuple[AuthorityMaterial, ...] = ()
 
 
 def load_material(configuration: Configuration, now: datetime | None = None) -> Material:
@@ -86,9 +102,13 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
         domain: loader.load_route(("route", domain), route)
         for domain, route in settings.route.items()
     }
+    authorities = tuple(
+        loader.load_authority(("revocation", "authority", position), authority)
+        for position, authority in enumerate(settings.revocation.authority)
+    )
     allowlist = loader.load_allowlist()
     loader.raise_mistakes()
-    return Material(settings, allowlist, listeners, routes)
+    return Material(settings, allowlist, listeners, routes, authorities)
 
 
 def read_allowlist(path: Path) -> tuple[str, Allowlist]:
@@ -137,6 +157,12 @@ class _Loader:
         # `consistency.py` has checked that they are pins.
         return RouteMaterial(pair, anchors, tuple(format_pin(parse_pin(pin)) for pin in route.pins))
 
+    def load_authority(self, key: KeyPath, authority: RevocationAuthority) -> AuthorityMaterial:
+        for position, path in enumerate(authority.crl_files):
+            self._attempt((*key, "crl_files", position), _check_presence, path)
+        certificates = self._attempt((*key, "certificate"), read_anchors, authority.certificate)
+        return AuthorityMaterial(certificates or (), authority)
+
     def load_allowlist(self) -> Allowlist:
         path = self._configuration.settings.allowlist
         return self._attempt(("allowlist",), _read_present_allowlist, path) or Allowlist()
@@ -184,6 +210,12 @@ class _Loader:
             if str(error) not in map(str, self._mistakes):
                 self._mistakes.append(error)
             return None
+
+
+def _check_presence(path: Path) -> None:
+    """A list that is not there is a mistake; whether it counts is said later, and may change."""
+    if not path.is_file():
+        raise ConfigurationError(f"the CRL {path} is not there", remedy="put it there first")
 
 
 def _read_present_allowlist(path: Path) -> Allowlist:

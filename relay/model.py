@@ -177,13 +177,15 @@ class Identity:
     `pins` and `names` are in canonical spelling ("spki:sha256:<64 hex>", "cert:sha256:<64 hex>",
     "dns:mail.acme.example", "uri:spiffe://acme/billing"). `senders` and `recipients` are patterns:
     "user@domain", "@domain", "@.domain" (subdomains), "*"; None means no limit. `header_from` is "senders" (the author obeys `senders`
-    too) or "any". `networks` None means anywhere. `chain` is "required" or "pin-only".
+    too) or "any". `networks` None means anywhere. `chain` is "required" or "pin-only". `revocation` is
+    "hard", "soft" or "off" for this identity alone, "" for what its anchor and the listener say.
     """
 
     name: str
     pins: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     chain: str = "pin-only"
+    revocation: str = ""
     senders: tuple[str, ...] | None = None
     recipients: tuple[str, ...] | None = None
     header_from: str = "senders"

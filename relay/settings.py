@@ -30,6 +30,8 @@ __all__ = [
     "Limits",
     "Listener",
     "Log",
+    "Revocation",
+    "RevocationAuthority",
     "Route",
     "Settings",
     "Size",
@@ -217,9 +219,21 @@ class Listener(_Table):
     client_ca: tuple[Path, ...] = ()
     """PEM files of the CAs whose certificates identify clients by `names`; pins need none."""
 
+    revocation: Literal["hard", "soft", "off"] = "soft"
+    """What follows when a CA of `client_ca` cannot be heard about a certificate of its own. `soft`: only
+    revoked ones are refused. `hard`: those that nothing is known of too, with 451, until something is.
+    `off`: nobody is asked. A pinned certificate that no such CA vouches for is not concerned. An
+    identity or a `[[revocation.authority]]` may say otherwise for itself."""
+
     refusal: Literal["temporary", "permanent"] = "temporary"
     """How a client without a good certificate is refused: `temporary` (421, honest senders keep
     the mail and try again once you have fixed the pin) or `permanent` (550)."""
+
+    terminate: Literal["next_command", "immediately"] = "next_command"
+    """How a session ends whose client is not trusted any more (its pin was removed or has expired, it
+    was suspended or revoked), within a second. `next_command`: the command at the next hop is
+    finished and answered, so that a message that was taken is acknowledged; then 421. `immediately`:
+    the connection is cut, also while the next hop is being asked."""
 
     proxy_protocol_from: tuple[NetworkField, ...] = ()
     """Networks of load balancers that must send a PROXY protocol header (v1 or v2)."""
@@ -348,6 +362,56 @@ class Timeouts(_Table):
     """At a stop: how long transactions in flight may take to finish."""
 
 
+class RevocationAuthority(_Table):
+    """Where the lists of one CA are, besides what its certificates say, and how strictly they count."""
+
+    certificate: Path
+    """PEM file of the CA that signs the lists: one of `client_ca`, or an intermediate below one."""
+
+    mode: Literal["hard", "soft", "off"] | None = None
+    """For all certificates that lead to this CA as their anchor; left out: as the listener says."""
+
+    crl_files: tuple[Path, ...] = ()
+    """Its lists as files, PEM or DER, complete or delta; read again when they change."""
+
+    crl_urls: tuple[str, ...] = ()
+    """Its lists as `http://` or `https://` addresses."""
+
+
+class Revocation(_Table):
+    """Certificate revocation lists: where from, how often, how large.
+
+    What has been read is kept in `state_dir`, so that a restart needs no network. Lists are fetched from where the certificates of known clients say (CRL distribution points), once
+    such a client has come, and from what `[[revocation.authority]]` adds. How strictly they count is the
+    listener's `revocation`.
+    """
+
+    fetch: bool = True
+    """Whether to fetch lists at all; without, only `crl_files` count."""
+
+    timeout: Duration = timedelta(seconds=60)
+    """For one list, from the name look-up to the last byte."""
+
+    max_crl_bytes: Size = 128 * 1024**2
+    """Largest list; one of a million entries has 44 MB."""
+
+    grace: Duration = timedelta(hours=1)
+    """How long a list still counts after its nextUpdate: CAs publish late."""
+
+    refresh: Duration = timedelta(hours=1)
+    """How often to look for a newer list at the longest; the nearer nextUpdate, the more often."""
+
+    retry: Duration = timedelta(seconds=10)
+    """How long to wait after a failure; the wait doubles with each, up to `refresh`."""
+
+    allow_private_addresses: bool = False
+    """Whether to fetch from private, loopback and link-local addresses: needed for a CA of your own
+    in your own network. Otherwise a certificate could make the relay call on inside services."""
+
+    authority: tuple[RevocationAuthority, ...] = ()
+    """CAs of which there is more to say."""
+
+
 class Audit(_Table):
     """The audit trail: one JSON line a handshake, refusal, transaction and administrative act."""
 
@@ -397,6 +461,9 @@ class Settings(_Table):
 
     timeouts: Timeouts = Timeouts()
     """Deadlines for clients."""
+
+    revocation: Revocation = Revocation()
+    """Revocation lists."""
 
     audit: Audit = Audit()
     """Evidence."""

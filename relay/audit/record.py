@@ -74,6 +74,12 @@ FIELDS: Final = MappingProxyType(
         "not_after": "When the certificate ends to be valid.",
         "names": "The certificate's subject alternative names.",
         "chain_length": "How many certificates the client sent.",
+        "revocation": "What is known of the certificate and the CAs above it, the worst of it: `good`, "
+        "`revoked`, `unknown`, `stale`, `unreachable` or `no_source`. Left out where nobody was asked.",
+        "revocation_mode": "What was to follow from that: `hard`, `soft` or `off`.",
+        "revocation_source": "Who said so: `crl`.",
+        "revocation_reason": "The same in one sentence.",
+        "revocation_asked": "What each source said of each certificate of the chain.",
         # The envelope
         "sender": "MAIL FROM; empty for the null sender.",
         "recipient": "The RCPT TO that was refused.",

@@ -128,6 +128,7 @@ FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "pins": _list_of(_pin),
     "names": _list_of(parse_name),
     "chain": _one_of("required", "pin-only"),
+    "revocation": _one_of("hard", "soft", "off"),
     "senders": _list_of(parse_pattern),
     "recipients": _list_of(parse_pattern),
     "header_from": _one_of("senders", "any"),

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
     from relay.pki.certificate import Certificate
 
-__all__ = ["RevocationUrls", "crl_urls", "delta_urls", "ocsp_urls", "point_names", "urls_of_points"]
+__all__ = [
+    "RevocationUrls",
+    "crl_urls",
+    "delta_urls",
+    "ocsp_urls",
+    "point_names",
+    "problem_of",
+    "urls_of_points",
+]
 
 MAX_URLS: Final = 8
 """Of one kind in one certificate; real ones have one or two."""
@@ -77,14 +85,14 @@ def _sorted_out(names: Iterable[x509.GeneralName]) -> RevocationUrls:
     for name in names:
         if not isinstance(name, x509.UniformResourceIdentifier):
             refused.append((point_names([name])[0], "a name, no URL"))
-        elif problem := _problem_of(name.value):
+        elif problem := problem_of(name.value):
             refused.append((name.value, problem))
         else:
             usable.append(name.value)
     return RevocationUrls(tuple(usable)[:MAX_URLS], tuple(refused)[:MAX_URLS])
 
 
-def _problem_of(url: str) -> str:
+def problem_of(url: str) -> str:
     """Say why a URL is not fetched, "" if it may be."""
     try:
         parts = urlsplit(url)

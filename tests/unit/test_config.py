@@ -254,6 +254,10 @@ def test_a_mistake_is_one_line_with_place_problem_and_remedy(folder, old, new, l
         ("[zebra]\nx = 1\n", "gatepost.toml:10: unknown table `zebra`; known here: hostname, "),
         ('[route."EXAMPLE.org"]\nhosts=["a"]\n[route."example.org"]\nhosts=["a"]', 'gatepost.toml:12: routes "EXAMPLE.org" and "example.org" are for the same domain; '),
         ("[timeouts]\ndata = '0s'\n", "gatepost.toml:11: `data` = 0 leaves no time at all; "),
+        ("[revocation]\ntimeout = '0s'\n", "gatepost.toml:11: `timeout` = 0 leaves no time at all; "),
+        ("[[revocation.authority]]\ncertificate = 'ca.pem'\n", "gatepost.toml:10: this `[[revocation.authority]]` says nothing about its CA; add `mode`, "),
+        ("[[revocation.authority]]\ncertificate = 'ca.pem'\ncrl_urls = ['ldap://ca.example']\n", 'gatepost.toml:12: `crl_urls`: "ldap://ca.example": LDAP is not spoken here'),
+        ("[revocation]\nfetch = false\n[[revocation.authority]]\ncertificate = 'ca.pem'\ncrl_urls = ['http://ca.example/crl']\n", "gatepost.toml:14: `crl_urls` say nothing with `revocation.fetch = false`; "),
     ],
 )  # fmt: skip
 def test_mistakes_further_down(folder, text, line):

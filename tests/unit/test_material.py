@@ -271,3 +271,21 @@ def test_the_text_of_an_allowlist_comes_with_it(folder):
     text, allowlist = read_allowlist(folder / "allowlist.toml")
     assert text.startswith("[[identity]]")
     assert len(allowlist) == 1
+
+
+# --- revocation -------------------------------------------------------------------------------
+
+
+def test_the_ca_of_a_revocation_list_is_read(folder, authority):
+    table = '[[revocation.authority]]\ncertificate = "ca.pem"\nmode = "hard"\n'
+    (folder / "gatepost.toml").write_text(CONFIG + table)
+    (found,) = read(folder).authorities
+    assert [each.x509 for each in found.certificates] == [authority.cert]
+    assert found.settings.mode == "hard"
+
+
+def test_a_revocation_list_that_is_not_there_is_a_mistake(folder):
+    table = '[[revocation.authority]]\ncertificate = "ca.pem"\ncrl_files = ["root.crl"]\n'
+    (folder / "gatepost.toml").write_text(CONFIG + table)
+    with pytest.raises(ConfigurationError, match=r"toml:17: the CRL .*root.crl is not there; "):
+        read(folder)
