@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
 from datetime import timedelta
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.pki.crl import index_crl, parse_crl
+from relay.pki.crl import check_crl, index_crl, parse_crl
 from relay.pki.crl_lookup import HeldList, delta_fault, is_covered, look_up
 from relay.pki.revocation import Outcome
 from relay.pki.serial_index import SerialIndex
@@ -221,3 +224,90 @@ def test_a_fresh_delta_makes_a_stale_list_fresh():
     assert answer.outcome is Outcome.GOOD
     assert answer.this_update == NOW
     assert ask(LEAF, HeldList(complete, delta), at=NOW + 8 * DAY).outcome is Outcome.STALE
+
+
+# --- `openssl verify -crl_check` on the same lists
+
+ROOT_CA = Authority("Openssl CA")
+SUBJECT = ROOT_CA.issue()
+LISTED = SUBJECT.cert.serial_number
+HOLD = (LISTED, "certificateHold")
+AGAIN = Authority("Openssl CA")
+WEEK_AGO = NOW - 8 * DAY
+# openssl looks for deltas only where a list or a certificate says that there are some
+FRESHEST = x509.FreshestCRL(
+    [x509.DistributionPoint([x509.UniformResourceIdentifier(ELSEWHERE)], None, None, None)]
+)
+WITH_DELTAS = {"extensions": [(FRESHEST, False)]}
+
+# complete lists, deltas, whether both accept the certificate; None: we do not, and openssl is not asked
+SITUATIONS = {
+    "not listed": ([{}], [], True),
+    "listed": ([{"revoked": [LISTED]}], [], False),
+    "listed with a reason": ([{"revoked": [(LISTED, "superseded")]}], [], False),
+    "other serials listed": ([{"revoked": [LISTED + 1, LISTED - 1]}], [], True),
+    "no list": ([], [], False),
+    "stale": ([{"at": WEEK_AGO}], [], False),
+    "stale and listed": ([{"at": WEEK_AGO, "revoked": [LISTED]}], [], False),
+    "stale beside fresh": ([{"at": WEEK_AGO}, {"number": 2}], [], True),
+    "from the future": ([{"at": NOW + DAY}], [], False),
+    "a namesake's": ([{"ca": AGAIN}], [], False),
+    "of users": ([{"extensions": [point(user=True)]}], [], True),
+    "of CAs": ([{"extensions": [point(ca=True)]}], [], False),
+    "of users, listed": ([{"extensions": [point(user=True)], "revoked": [LISTED]}], [], False),
+    "of attributes": ([{"extensions": [point(attribute=True)]}], [], False),
+    "of another place": ([{"extensions": [point(ELSEWHERE)]}], [], False),
+    "indirect": ([{"extensions": [point(indirect=True)]}], [], None),
+    "some reasons": ([{"extensions": [point(some_reasons=True)]}], [], False),
+    "unknown critical extension": (
+        [{"extensions": [(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0"), True)]}],
+        [], False,
+    ),
+    "delta without change": ([WITH_DELTAS], [{"number": 2, "base": 1}], True),
+    "delta revokes": ([WITH_DELTAS], [{"number": 2, "base": 1, "revoked": [LISTED]}], False),
+    "delta releases": ([WITH_DELTAS | {"revoked": [HOLD]}], [{"number": 2, "base": 1, "revoked": [(LISTED, "removeFromCRL")]}], True),
+    "delta to a later list": ([WITH_DELTAS], [{"number": 9, "base": 5, "revoked": [LISTED]}], True),
+    "delta before the list": ([WITH_DELTAS | {"number": 5}], [{"number": 3, "base": 1, "revoked": [LISTED]}], True),
+}  # fmt: skip
+
+
+def made(lists) -> list[bytes]:
+    return [
+        make_crl(options.get("ca", ROOT_CA), options.get("revoked", ()), **{
+            key: value for key, value in options.items() if key not in {"ca", "revoked"}
+        })
+        for options in lists
+    ]  # fmt: skip
+
+
+def believed(lists) -> list[SerialIndex]:
+    crls = [parse_crl(each) for each in made(lists)]
+    ca = ROOT_CA.certificate
+    good = [each for each in crls if check_crl(each, ca, NOW, grace=9 * DAY) is None]
+    return [SerialIndex(index_crl(each, ca)) for each in good]
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_our_verdict(situation):
+    complete, deltas, is_accepted = SITUATIONS[situation]
+    (delta,) = believed(deltas) or (None,)
+    held = [HeldList(each, delta) for each in believed(complete)]
+    assert (ask(SUBJECT, *held, ca=ROOT_CA).outcome is Outcome.GOOD) is bool(is_accepted)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
+@pytest.mark.parametrize(
+    "situation", [key for key, value in SITUATIONS.items() if value[2] is not None]
+)
+def test_openssl_agrees(tmp_path, situation):
+    complete, deltas, is_accepted = SITUATIONS[situation]
+    lists = [x509.load_der_x509_crl(each) for each in (*made(complete), *made(deltas))]
+    pems = [ROOT_CA.pem, *(each.public_bytes(Encoding.PEM) for each in lists)]
+    (tmp_path / "trusted.pem").write_bytes(b"".join(pems))
+    (tmp_path / "leaf.pem").write_bytes(SUBJECT.pem)
+    command = ["openssl", "verify", "-crl_check", "-extended_crl", "-CAfile", "trusted.pem"]
+    command += ["-use_deltas"] * bool(deltas) + ["leaf.pem"]
+    done = subprocess.run(
+        command, check=False, cwd=tmp_path, capture_output=True, timeout=20, text=True
+    )
+    assert (done.returncode == 0) is is_accepted, done.stderr
