@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
 
-__all__ = ["failed_handshake", "handshake", "refusal", "transaction"]
+__all__ = ["failed_handshake", "handshake", "refusal", "transaction", "trust_lost"]
 
 Fields = dict[str, object]
 
@@ -28,11 +28,7 @@ def handshake(facts: Facts, decision: TrustDecision | None, refused: Reply | Non
         if facts.tls.hello is not None:
             fields |= _offer(facts.tls.hello)
     if decision is not None:
-        fields |= decision.evidence
-        fields["status"] = decision.status.value
-        fields["reason"] = decision.reason
-        if decision.identity is not None:
-            fields["identity"] = decision.identity.name
+        fields |= _decided(decision)
     if refused is not None:
         fields["reply"] = str(refused)
         fields["rule"] = "trust"
@@ -60,6 +56,20 @@ def refusal(facts: Facts, reply: Reply, rule: str) -> Fields:
     return fields
 
 
+def trust_lost(facts: Facts, decision: TrustDecision, reply: Reply | None) -> Fields:
+    """Return the fields of a session that ends because its peer is not trusted any more.
+
+    The identity is the one it was let in with; `reply` is None if the connection is cut.
+    """
+    fields = _known(facts) | _decided(decision)
+    if facts.identity is not None:
+        fields["identity"] = facts.identity.name
+    if reply is not None:
+        fields["reply"] = str(reply)
+    fields["rule"] = "trust"
+    return fields
+
+
 def transaction(
     facts: Facts, finished: Transaction, delivery: Delivery, message_id: str, size_bytes: int
 ) -> Fields:
@@ -71,6 +81,15 @@ def transaction(
         fields["message_id"] = message_id
     fields["size_bytes"] = size_bytes
     fields |= _delivery(delivery)
+    return fields
+
+
+def _decided(decision: TrustDecision) -> Fields:
+    fields: Fields = {**decision.evidence}
+    fields["status"] = decision.status.value
+    fields["reason"] = decision.reason
+    if decision.identity is not None:
+        fields["identity"] = decision.identity.name
     return fields
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "TOO_MANY_MESSAGES",
     "UNEXPECTED",
     "internal_error",
+    "trust_lost",
     "trust_refusal",
     "with_reference",
 ]
@@ -82,6 +83,15 @@ def trust_refusal(decision: TrustDecision, listener: Listener) -> Reply | None:
     if code == 421 and listener.refusal == "permanent":
         code, enhanced = 550, "5" + enhanced[1:]
     return Reply(code, enhanced, (text,))
+
+
+def trust_lost(decision: TrustDecision) -> Reply:
+    """Return the last words to a peer that was let in and is not trusted any more.
+
+    421 whatever the cause: this is about the connection; a new one is told the rest.
+    """
+    _, _, text = _TRUST_TEXTS[decision.status]
+    return Reply(421, "4.7.0", (f"{text}, closing the connection",))
 
 
 def with_reference(reply: Reply, reference: str) -> Reply:

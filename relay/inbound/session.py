@@ -64,15 +64,18 @@ class Services:
 
 
 class Session:
-    """One connection. `run` speaks until it ends; `drain` asks it to end soon."""
+    """One connection. `run` speaks until it ends; `drain` and `reconsider` may end it before."""
 
     __slots__ = (
         "_data_started",
         "_decision",
+        "_ending",
         "_engine",
         "_facts",
+        "_is_acknowledging",
         "_is_draining",
         "_is_identified",
+        "_is_over",
         "_is_waiting",
         "_listener",
         "_messages",
@@ -116,13 +119,17 @@ class Session:
         self._is_identified = False
         self._is_waiting = False
         self._is_draining = False
+        self._is_over = False
+        self._is_acknowledging = False  # the next hop has a message, and the client is to be told
+        self._ending: Reply | None = None  # the last reply, once the peer's trust has gone
 
     async def run(self) -> None:
         """Speak until the connection ends. Whatever happens, the client gets one last reply."""
         try:
             await self._converse()
         except DeadlinePassed:
-            self._end(failures.SHUTTING_DOWN if self._is_draining else failures.TIMED_OUT)
+            timely = failures.SHUTTING_DOWN if self._is_draining else failures.TIMED_OUT
+            self._end(self._ending or timely)
         except StreamError:
             pass  # nobody is left to be told; the handshake and the transaction are on record
         except Unavailable:
@@ -131,6 +138,7 @@ class Session:
             log_id = self._services.audit.fault("session failed", error)
             self._end(failures.internal_error(log_id))
         finally:
+            self._is_over = True
             self._forget_transaction()
             await self._stream.close()
 
@@ -138,6 +146,38 @@ class Session:
         """End with 421 4.3.2: at once if idle, else when the transaction in flight is done."""
         self._is_draining = True
         if self._is_waiting and self._transaction is None:
+            self._stream.set_deadline(timedelta(0))
+
+    def reconsider(self) -> None:
+        """Ask again who the peer is, and end with 421 4.7.0 if it is nobody any more.
+
+        At once if we wait for the peer, be it for the rest of a message. What the next hop is being
+        asked is waited for and answered first, so that a message that it takes is acknowledged;
+        with `terminate = "immediately"` only one that it has taken already is.
+
+        Who never was somebody has nothing to lose, and is asked again at MAIL.
+        """
+        if self._facts.identity is None or self._ending is not None or self._is_over:
+            return
+        decision = self._services.trust.decide(self._listener.name, self._facts.tls)
+        if not decision.is_trusted:
+            self._dismiss(decision)
+
+    def _dismiss(self, decision: TrustDecision) -> None:
+        services = self._services
+        is_cut = not (
+            self._is_waiting or self._is_acknowledging or self._listener.terminate == "next_command"
+        )
+        self._ending = failures.with_reference(failures.trust_lost(decision), self.reference)
+        services.statistics.count("refused")
+        told = None if is_cut else self._ending
+        try:
+            self._record("refusal", evidence.trust_lost(self._facts, decision, told))
+        except Unavailable as error:  # no reason to let it stay
+            services.audit.fault("lost trust not recorded", error)
+        if is_cut:
+            self._stream.abort()
+        elif self._is_waiting:
             self._stream.set_deadline(timedelta(0))
 
     # --- the conversation -----------------------------------------------------------------
@@ -157,6 +197,8 @@ class Session:
                 self._flush()
                 return
             await _HANDLERS[type(event)](self, event)
+            if self._ending is not None:
+                engine.close_with(self._ending)
             if self._is_identified:  # until then the one deadline for the greeting stands
                 stream.set_deadline(timeouts.command)
 
@@ -175,10 +217,12 @@ class Session:
         if self._transaction is not None and not self._engine.in_transaction:
             self._forget_transaction()  # RSET, or a message that the engine itself refused
         self._is_waiting = True
-        if self._is_draining and self._transaction is None:
+        if self._ending is not None or (self._is_draining and self._transaction is None):
             raise DeadlinePassed
         data = await self._stream.receive()
         self._is_waiting = False
+        if self._ending is not None:
+            raise DeadlinePassed  # what has come in the meantime has come too late
         if not data:
             self._engine.end_of_stream()
         else:
@@ -200,6 +244,7 @@ class Session:
         data = self._engine.data_to_send()
         if data:
             self._stream.send(data)
+        self._is_acknowledging = False
 
     def _end(self, reply: Reply) -> None:
         """Queue a last reply, if there is still somebody to read it, and be done."""
@@ -280,8 +325,11 @@ class Session:
         services = self._services
         self._forget_transaction()
         self._facts.sender = event.sender
-        if services.trust.version != self._trust_version:
-            self._decide()  # the allowlist has changed, or a pin has expired
+        if services.trust.version != self._trust_version:  # the allowlist has changed, say
+            self.reconsider()
+            if self._ending is not None:
+                return  # it is the answer, too
+            self._decide()
         if self._refusal is not None:
             # A stranger gets its handshake and its EHLO, and is refused here, because this is the
             # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.
@@ -371,6 +419,7 @@ class Session:
             delivery = await self._services.next_hop.deliver(
                 transaction.route, transaction.envelope, chunks, self._client()
             )
+            self._is_acknowledging = True
             await self._conclude(transaction, delivery, block, len(event.body))
         self._forget_transaction()
 

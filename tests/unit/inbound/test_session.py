@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from relay.errors import HandshakeFailed, Unavailable
+from relay.errors import ConnectionLost, HandshakeFailed, Unavailable
 from relay.inbound.session import Session
 from relay.model import Delivery, Identity, TrustDecision, TrustStatus
 from relay.settings import Limits, Timeouts
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
-from tests.kit.services import FakeRoute, World, listener
+from tests.kit.services import FakeNextHop, FakeRoute, World, listener
 from tests.kit.stream import stream_pair
 
 ACME = Identity(name="acme", pins=("spki:sha256:" + "0" * 64,), senders=("@acme.example",))
@@ -299,21 +299,300 @@ def test_a_revoked_certificate_is_refused_also_where_it_is_optional(folder):
     assert reply.startswith("554 5.7.1 ")
 
 
+# --- who may not any more ---------------------------------------------------------------------
+
+REMOVED = TrustDecision(TrustStatus.UNPINNED, None, "no identity has its key")
+
+
+class Held(FakeNextHop):
+    """A next hop that answers when the test lets it."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.may_answer = asyncio.Event()
+
+    async def verify(self, *arguments):
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().verify(*arguments)
+
+    async def deliver(self, *arguments):
+        self.asked.set()
+        await self.may_answer.wait()
+        return await super().deliver(*arguments)
+
+
+def lose_trust(world, session, decision=REMOVED):
+    world.trust.version += 1
+    world.trust.decision = decision
+    session.reconsider()
+
+
 def test_a_pin_that_goes_ends_the_session_at_the_next_message(folder):
     world = World()
 
-    async def script(client, _):
+    async def script(client, session):
         await client.enter()
         first = await client.send()
         world.trust.version += 1
-        world.trust.decision = TrustDecision(TrustStatus.UNPINNED, None, "removed")
+        world.trust.decision = REMOVED
         second = await client.say("MAIL FROM:<a@acme.example>")
-        return first, second, await client.reply()
+        return first, second, await client.reply(), session.reference
 
-    _, (first, second, after) = converse(script, world, tmp_path=folder)
+    _, (first, second, after, reference) = converse(script, world, tmp_path=folder)
     assert first.startswith("250 ")
-    assert second.startswith("421 4.7.1 ")
+    assert second == (
+        "421 4.7.0 Client certificate not on the allowlist, closing the connection "
+        f"(ref {reference})"
+    )
     assert after == "closed"
+
+
+@pytest.mark.parametrize("terminate", ["next_command", "immediately"])
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (TrustStatus.UNPINNED, "Client certificate not on the allowlist"),
+        (TrustStatus.EXPIRED, "Client certificate or its pin has expired"),
+        (TrustStatus.REVOKED, "Client certificate has been revoked"),
+        (TrustStatus.SUSPENDED, "Identity suspended"),
+        (TrustStatus.REVOCATION_UNKNOWN, "Revocation status unknown, try again later"),
+    ],
+)
+def test_lost_trust_ends_an_idle_session_at_once_and_on_record(folder, status, words, terminate):
+    world = World()
+    decision = TrustDecision(status, None, "because", {"spki": "spki:sha256:00"})
+
+    async def script(client, session):
+        await client.enter()
+        lose_trust(world, session, decision)
+        return await client.reply(), await client.reply(), session.reference
+
+    _, (reply, after, reference) = converse(
+        script, world, tmp_path=folder, terminate=terminate, refusal="permanent"
+    )
+    assert reply == f"421 4.7.0 {words}, closing the connection (ref {reference})"
+    assert after == "closed"
+    (record,) = world.audit.of("refusal")
+    assert record["rule"] == "trust"
+    assert record["status"] == status.value
+    assert record["reason"] == "because"
+    assert record["identity"] == "acme"
+    assert record["spki"] == "spki:sha256:00"
+    assert record["reply"] == reply
+    assert record["reference"] == reference
+    assert world.budget.counts["refused"] == 1
+
+
+def test_a_session_that_is_trusted_still_notices_nothing(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        lose_trust(world, session, PINNED)
+        return await client.send()
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert reply.startswith("250 2.0.0")
+    assert world.audit.of("refusal") == []
+
+
+def test_who_never_was_somebody_has_nothing_to_lose(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        lose_trust(world, session, TrustDecision(TrustStatus.EXPIRED, None, "why"))
+        return await client.send(recipients=("b@example.org",))
+
+    _, reply = converse(
+        script, world, tmp_path=folder, trusted=REMOVED, client_certificate="optional"
+    )
+    assert reply.startswith("250 2.0.0")
+
+
+def test_a_lost_identity_ends_the_session_also_where_it_is_optional(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        lose_trust(world, session)
+        return await client.reply()
+
+    _, reply = converse(script, world, tmp_path=folder, client_certificate="optional")
+    assert reply.startswith("421 4.7.0 ")
+
+
+def test_a_message_of_which_a_part_is_missing_is_not_waited_for(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        for line in ("MAIL FROM:<a@acme.example>", "RCPT TO:<b@example.org>", "DATA"):
+            await client.say(line)
+        client.stream.send(MESSAGE)
+        await asyncio.sleep(0)
+        client.stream.send(b".\r\n")  # it has come, but nobody has looked at it yet
+        lose_trust(world, session)
+        return await client.reply(), await client.reply()
+
+    _, (reply, after) = converse(script, world, tmp_path=folder)
+    assert reply.startswith("421 4.7.0 ")
+    assert after == "closed"
+    assert world.next_hop.delivered == []
+    assert world.budget.left == World().budget.left
+
+
+def test_a_message_at_the_next_hop_is_acknowledged_then_421(folder):
+    world = World(next_hop=Held())
+
+    async def script(client, session):
+        world.next_hop.may_answer.set()
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        await client.say("RCPT TO:<b@example.org>")
+        await client.say("DATA")
+        world.next_hop.may_answer.clear()
+        world.next_hop.asked.clear()
+        client.stream.send(MESSAGE + b".\r\nMAIL FROM:<a@acme.example>\r\n")
+        await world.next_hop.asked.wait()
+        lose_trust(world, session)
+        world.next_hop.may_answer.set()
+        return [await client.reply() for _ in range(3)]
+
+    _, (sent, then, after) = converse(script, world, tmp_path=folder)
+    assert sent == "250 2.0.0 Ok: queued as 12345"
+    assert then.startswith("421 4.7.0 ")
+    assert after == "closed"
+    assert [kind for kind, _ in world.audit.records] == ["handshake", "refusal", "transaction"]
+
+
+def test_what_was_sent_ahead_does_not_pass_once_trust_is_lost(folder):
+    world = World(next_hop=Held())
+
+    async def script(client, session):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        client.stream.send(
+            b"RCPT TO:<b@example.org>\r\nBDAT %d LAST\r\n%b" % (len(MESSAGE), MESSAGE)
+        )
+        await world.next_hop.asked.wait()
+        lose_trust(world, session)
+        world.next_hop.may_answer.set()
+        return [await client.reply() for _ in range(3)]
+
+    _, (recipient, then, after) = converse(script, world, tmp_path=folder)
+    assert recipient == "250 2.1.5 Ok"
+    assert then.startswith("421 4.7.0 ")
+    assert after == "closed"
+    assert world.next_hop.delivered == []
+
+
+def test_immediately_means_without_waiting_for_the_next_hop(folder):
+    world = World(next_hop=Held())
+
+    async def script(client, session):
+        world.next_hop.may_answer.set()
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        await client.say("RCPT TO:<b@example.org>")
+        await client.say("DATA")
+        world.next_hop.may_answer.clear()
+        world.next_hop.asked.clear()
+        client.stream.send(MESSAGE + b".\r\n")
+        await world.next_hop.asked.wait()
+        lose_trust(world, session)
+        with pytest.raises(ConnectionLost):
+            await client.reply()
+        world.next_hop.may_answer.set()
+
+    converse(script, world, tmp_path=folder, terminate="immediately")
+    (lost,) = world.audit.of("refusal")
+    assert "reply" not in lost  # nobody was told
+    (message,) = world.audit.of("transaction")
+    assert message["outcome"] == "delivered"
+
+
+def test_what_the_next_hop_has_taken_is_acknowledged_even_then(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+
+        async def lose_it_between_the_two_acknowledgements():
+            lose_trust(world, session)
+
+        world.audit.flushed = lose_it_between_the_two_acknowledgements
+        return await client.send(), await client.reply(), await client.reply()
+
+    _, (sent, then, after) = converse(script, world, tmp_path=folder, terminate="immediately")
+    assert sent.startswith("250 2.0.0")
+    assert then.startswith("421 4.7.0 ")
+    assert after == "closed"
+
+
+def test_lost_trust_ends_the_session_also_if_it_cannot_be_recorded(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        world.audit.failure = Unavailable("disk full")
+        lose_trust(world, session)
+        return await client.reply(), await client.reply()
+
+    _, (reply, after) = converse(script, world, tmp_path=folder)
+    assert reply.startswith("421 4.7.0 ")
+    assert after == "closed"
+    assert len(world.audit.faults) == 1
+
+
+def test_a_session_that_is_over_loses_nothing(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        await client.say("QUIT")
+        await client.reply()
+        lose_trust(world, session)
+
+    converse(script, world, tmp_path=folder)
+    assert world.audit.of("refusal") == []
+
+
+def test_trust_that_is_lost_before_the_banner(folder):
+    async def script(client, session):
+        while session._facts.identity is None:
+            await asyncio.sleep(0)
+        lose_trust(world, session)
+        return [await client.reply() for _ in range(3)]
+
+    world = World()
+    _, (banner, then, after) = converse(
+        script, world, tmp_path=folder, tls="implicit", banner_delay="20ms"
+    )
+    assert banner.startswith("220 ")
+    assert then.startswith("421 4.7.0 ")
+    assert after == "closed"
+
+
+def test_a_session_loses_its_trust_once(folder):
+    world = World(next_hop=Held())
+
+    async def script(client, session):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        client.stream.send(b"RCPT TO:<b@example.org>\r\n")
+        await world.next_hop.asked.wait()
+        lose_trust(world, session)
+        session.reconsider()
+        world.next_hop.may_answer.set()
+        return [await client.reply() for _ in range(3)]
+
+    _, (_, then, after) = converse(script, world, tmp_path=folder)
+    assert then.startswith("421 4.7.0 ")
+    assert after == "closed"
+    assert len(world.audit.of("refusal")) == 1
 
 
 # --- the world breaks ---------------------------------------------------------------------------
