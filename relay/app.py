@@ -48,6 +48,10 @@ __all__ = ["Blueprint", "Worker", "build", "with_allowlist"]
 log = structlog.get_logger("gatepost")
 
 _REPORT_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
+"""How soon live sessions are looked at once trust may have changed."""
+_SLICE_SECONDS = 0.005
+"""How long that may hold up the event loop at a time."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,7 @@ class Worker:
         background = [
             asyncio.create_task(self._obey(audit)),
             asyncio.create_task(_report_next_hops(forwarder)),
+            asyncio.create_task(self._keep_trusted()),
         ]
         await self._stopped.wait()
         for task in background:
@@ -214,6 +219,24 @@ class Worker:
         return row.open_connections() >= self._settings.limits.max_connections or (
             limit > 0 and row.connections_from(address) >= limit
         )
+
+    async def _keep_trusted(self) -> None:
+        """End live sessions of whom the trust decision in force no longer trusts."""
+        version = self._trust.version
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            if version != (version := self._trust.version):
+                await self._reconsider()
+
+    async def _reconsider(self) -> None:
+        """Have every session ask again who its peer is, with pauses for the others' sake."""
+        now = asyncio.get_running_loop().time
+        pause_at = now() + _SLICE_SECONDS
+        for session in tuple(self._sessions):
+            session.reconsider()
+            if now() >= pause_at:
+                await asyncio.sleep(0)
+                pause_at = now() + _SLICE_SECONDS
 
     # --- orders from the supervisor -------------------------------------------------------
 

@@ -49,7 +49,7 @@ __all__ = ["Supervisor"]
 
 log = structlog.get_logger("gatepost")
 
-TICK_SECONDS = 0.5
+TICK_SECONDS = 0.25
 """How often files, restarts and the watchdog are looked at."""
 LONG_LIFE_SECONDS = 10.0
 """A worker that lived longer is replaced at once; one that dies young, with a growing delay."""
@@ -351,15 +351,16 @@ class Supervisor:
         if len(current) < self._worker_count() or not all(w.is_ready for w in current):
             return
         self._restart_delay = 1.0
-        for worker in self._crew.workers:
-            if worker.generation != self._generation:
-                self._crew.order(worker, {"order": "retire"})
+        older = [w for w in self._crew.workers if w.generation != self._generation]
         if self._previous is not None:
+            self._tell_allowlist(older)
             for address, listening in self._previous.sockets.items():
                 if address not in self._sockets:
                     _close_all(listening)
             self._previous = None
             self._put_on_record("reload")
+        for worker in older:
+            self._crew.order(worker, {"order": "retire"})
         self._notifier.ready()
         log.info("ready", workers=len(current), generation=self._generation)
         self._answer_reload({"ok": True, "generation": self._generation})
@@ -442,6 +443,15 @@ class Supervisor:
         self._put_on_record("allowlist.reload", target=os.fspath(path))
         self._blueprint = app.with_allowlist(self._blueprint, allowlist)
         self._crew.order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
+
+    def _tell_allowlist(self, workers: list[WorkerProcess]) -> None:
+        """Tell workers of an older configuration, whose sessions go on, who is known now."""
+        path = self._settings.allowlist
+        with contextlib.suppress(ConfigurationError):  # changed again: that will be noticed
+            text, _ = read_allowlist(path)
+            order: dict[str, object] = {"order": "allowlist", "text": text, "path": os.fspath(path)}
+            for worker in workers:
+                self._crew.order(worker, order)
 
     # --- gatepost status, gatepost reload -----------------------------------------------------
 

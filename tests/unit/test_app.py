@@ -1,0 +1,87 @@
+"""One worker's looking after its live sessions, without a process and without a network."""
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+from relay import app
+
+
+class FakeSession:
+    """Takes its time, and counts how often it was asked."""
+
+    def __init__(self, seconds=0.0):
+        self.asked = 0
+        self._seconds = seconds
+
+    def reconsider(self):
+        self.asked += 1
+        end = time.perf_counter() + self._seconds
+        while time.perf_counter() < end:
+            pass
+
+
+def worker(sessions):
+    blueprint = SimpleNamespace(material=SimpleNamespace(settings=None))
+    made = app.Worker(blueprint, {}, None, None)
+    made._trust = SimpleNamespace(version=1)
+    made._sessions = set(sessions)
+    return made
+
+
+async def for_a_while(made, script):
+    keeping = asyncio.create_task(made._keep_trusted())
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10):
+            await script()
+    finally:
+        keeping.cancel()
+
+
+def test_every_session_is_asked_once_a_change(monkeypatch):
+    monkeypatch.setattr(app, "_LOOK_SECONDS", 0)
+    sessions = [FakeSession() for _ in range(10)]
+    made = worker(sessions)
+
+    async def script():
+        for change in range(1, 4):
+            made._trust.version += 1
+            while sum(each.asked for each in sessions) < 10 * change:
+                await asyncio.sleep(0)
+            for _ in range(10):
+                await asyncio.sleep(0)
+
+    asyncio.run(for_a_while(made, script))
+    assert [each.asked for each in sessions] == [3] * 10
+
+
+def test_without_a_change_nobody_is_asked(monkeypatch):
+    monkeypatch.setattr(app, "_LOOK_SECONDS", 0)
+    session = FakeSession()
+
+    async def script():
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    asyncio.run(for_a_while(worker([session]), script))
+    assert session.asked == 0
+
+
+def test_many_sessions_leave_the_loop_to_others_in_between():
+    made = worker([FakeSession(0.001) for _ in range(200)])
+    turns = []
+
+    async def others():
+        while True:
+            turns.append(sum(each.asked for each in made._sessions))
+            await asyncio.sleep(0)
+
+    async def script():
+        task = asyncio.create_task(others())
+        await made._reconsider()
+        task.cancel()
+
+    asyncio.run(script())
+    steps = [after - before for before, after in zip(turns, turns[1:], strict=False)]
+    assert max(steps) <= 5  # milliseconds, as each session takes one
