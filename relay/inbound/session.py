@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
@@ -295,23 +296,15 @@ class Session:
             self._refuse(verdict.reply, verdict.rule)
             return
         self._is_identified = self._facts.tls is not None and self._refusal is None
-        self._engine.accept_hello(self._offer())
-
-    def _offer(self) -> Extensions:
-        """What we offer: our own abilities, and of the rest what every next hop offers."""
-        ours, theirs = self._services.limits, self._services.next_hop.extensions()
-        sizes = [size for size in (ours.max_message_bytes, theirs.size_bytes) if size]
-        return Extensions(
-            size_bytes=min(sizes, default=0),
-            eightbitmime=theirs.eightbitmime,
-            smtputf8=theirs.smtputf8,
-            dsn=theirs.dsn,
-            chunking=True,
-            pipelining=True,
-            enhanced_status_codes=True,
-            starttls=self._facts.tls is None,
-            rcptmax=min(ours.max_recipients, theirs.rcptmax or ours.max_recipients),
-            mailmax=ours.max_messages_per_connection,
+        limits = self._services.limits
+        self._engine.accept_hello(
+            _offer(
+                self._services.next_hop.extensions(),
+                max_message_bytes=limits.max_message_bytes,
+                max_recipients=limits.max_recipients,
+                mailmax=limits.max_messages_per_connection,
+                starttls=self._facts.tls is None,
+            )
         )
 
     async def _on_start_tls(self, _: events.StartTls) -> None:
@@ -487,6 +480,26 @@ class Session:
             self._transaction.release()
             self._transaction = None
         self._facts.sender = self._facts.recipient = self._facts.authors = None
+
+
+@lru_cache(maxsize=16)
+def _offer(
+    theirs: Extensions, *, max_message_bytes: int, max_recipients: int, mailmax: int, starttls: bool
+) -> Extensions:
+    """What we offer: our own abilities, and of the rest what every next hop offers."""
+    sizes = [size for size in (max_message_bytes, theirs.size_bytes) if size]
+    return Extensions(
+        size_bytes=min(sizes, default=0),
+        eightbitmime=theirs.eightbitmime,
+        smtputf8=theirs.smtputf8,
+        dsn=theirs.dsn,
+        chunking=True,
+        pipelining=True,
+        enhanced_status_codes=True,
+        starttls=starttls,
+        rcptmax=min(max_recipients, theirs.rcptmax or max_recipients),
+        mailmax=mailmax,
+    )
 
 
 _HANDLERS: Mapping[type, Callable[[Session, Any], Awaitable[None]]] = {

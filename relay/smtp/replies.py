@@ -6,6 +6,7 @@ of connections; who sends a reply and when is the engines' business.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["Reply", "format_reply"]
@@ -49,10 +50,11 @@ class Reply(NamedTuple):
         return " ".join(part for part in (str(self.code), self.enhanced, *self.lines) if part)
 
 
+@lru_cache(maxsize=256)
 def format_reply(reply: Reply) -> bytes:
     """The reply as it goes on the wire, the enhanced code on every line (RFC 2034 4).
 
-    Lines longer than RFC 5321 allows lose their end.
+    Most replies are the same ones again and again, so the last ones are kept ready. Lines longer than RFC 5321 allows lose their end.
     """
     code, enhanced, lines = reply
     lead = f"{code} {enhanced} " if enhanced else f"{code} "
