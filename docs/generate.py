@@ -98,6 +98,9 @@ IDENTITY_KEYS = {
     "not_before": "From when its pins count: `2027-01-31` (that day, UTC) or `2027-01-31T12:00:00Z`.",
     "not_after": "Until when its pins count, the day included.",
     "contact": "Whom to ask about it.",
+    "suspended": '`{ reason = "...", by = "...", at = 2027-01-31T12:00:00Z, until = 2027-02-01T12:00:00Z }`: '
+    "refused with 550 5.7.13 until then, or without `until` until the key is taken out. `gatepost pin suspend` "
+    "and `gatepost pin restore` do both.",
 }
 """The keys of `[[identity]]` and what they mean."""
 

@@ -12,10 +12,11 @@ from relay.pki import trust
 from relay.pki.intermediates import Intermediates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from relay.material import Material
-    from relay.model import TlsFacts, TrustDecision
+    from relay.model import Identity, TlsFacts, TrustDecision
     from relay.pki.allowlist import Allowlist
     from relay.pki.certificate import Certificate
     from relay.ports import Clock
@@ -52,15 +53,12 @@ class LiveTrust:
         self._allowlist = allowlist
         self._generation += 1
         self._turns = sorted(
-            moment.timestamp()
-            for identity in allowlist.identities
-            for moment in (identity.not_before, identity.not_after)
-            if moment is not None
+            moment.timestamp() for identity in allowlist.identities for moment in _turns(identity)
         )
 
     @property
     def version(self) -> int:
-        """Changes with the list, and whenever a pin begins or ends."""
+        """Changes with the list, and whenever a pin begins or ends, or a suspension ends."""
         passed = bisect_right(self._turns, self._clock.now().timestamp()) if self._turns else 0
         return self._generation * 1_000_000 + passed
 
@@ -77,3 +75,11 @@ class LiveTrust:
                 if self.intermediates.add(certificate):
                     self._on_intermediate(certificate)
         return decision
+
+
+def _turns(identity: Identity) -> Iterator[datetime]:
+    """The moments at which a decision on an identity changes by itself."""
+    restored = identity.suspended.until if identity.suspended else None
+    for moment in (identity.not_before, identity.not_after, restored):
+        if moment is not None:
+            yield moment

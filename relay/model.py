@@ -27,6 +27,7 @@ __all__ = [
     "Network",
     "Recipient",
     "Sender",
+    "Suspension",
     "Tier",
     "TlsFacts",
     "TrustDecision",
@@ -171,6 +172,23 @@ class Tier(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why an identity may not send for now, who said so and when; `until` None: until it is restored.
+
+    `reason` and `by` are for the operator; the client is not told.
+    """
+
+    reason: str
+    by: str = ""
+    at: datetime | None = None
+    until: datetime | None = None
+
+    def is_over(self, now: datetime) -> bool:
+        """Whether its time has passed."""
+        return self.until is not None and now > self.until
+
+
+@dataclass(frozen=True, slots=True)
 class Identity:
     """One `[[identity]]` of the allowlist.
 
@@ -194,6 +212,7 @@ class Identity:
     not_before: datetime | None = None
     not_after: datetime | None = None
     contact: str = ""
+    suspended: Suspension | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from relay.errors import ConfigurationError
-from relay.model import Tier
+from relay.model import Suspension, Tier
 from relay.pki.names import parse_name
 from relay.pki.patterns import parse_pattern
 from relay.pki.pins import format_pin, parse_pin
@@ -123,6 +123,29 @@ def _moment(of_a_day: time) -> Callable[[Any], datetime]:
     return parse
 
 
+def _suspension(value: Any) -> Suspension:
+    if not isinstance(value, dict) or "reason" not in value:
+        remedy = 'write it as { reason = "..." }, or use `gatepost pin suspend`'
+        raise ConfigurationError(f"{_shown(value)} gives no reason", remedy=remedy)
+    if unknown := sorted(value.keys() - _SUSPENSION_FIELDS.keys()):
+        remedy = f"known are {', '.join(_SUSPENSION_FIELDS)}"
+        raise ConfigurationError(f"unknown key {_shown(unknown[0])}", remedy=remedy)
+    fields: dict[str, Any] = {}
+    for key, each in value.items():
+        try:
+            fields[key] = _SUSPENSION_FIELDS[key](each)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{key}: {error.problem}", remedy=error.remedy) from None
+    return Suspension(**fields)
+
+
+_SUSPENSION_FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "reason": _string,
+    "by": _string,
+    "at": _moment(time.min),
+    "until": _moment(time.max),
+}
+
 FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "name": _identity_name,
     "pins": _list_of(_pin),
@@ -137,5 +160,6 @@ FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "not_before": _moment(time.min),
     "not_after": _moment(time.max),
     "contact": _string,
+    "suspended": _suspension,
 }
 """What each key of `[[identity]]` becomes; the keys are the fields of `model.Identity`."""

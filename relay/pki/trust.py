@@ -11,6 +11,7 @@ The checks, in this order; the first that fails gives the status:
     it can be read                                  malformed               yes       yes       yes
     an identity has its pin, else one of its names  unpinned                yes       yes       yes
     its names belong to one identity only           untrusted               -         -         yes
+    the operator has not suspended it               suspended               yes       yes       yes
     the identity's own not_before, not_after        not_yet_valid, expired  yes       yes       yes
     RSA >= 2048, EC >= 256 bits, no DSA             weak_key                yes       yes       yes
     key usage, if stated: digitalSignature          wrong_usage             yes       yes       yes
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from relay.model import Identity
+    from relay.model import Identity, Suspension
     from relay.pki.allowlist import Allowlist
     from relay.pki.certificate import Certificate
     from relay.pki.revocation import Revocation
@@ -151,6 +152,8 @@ def _find(leaf: Certificate, allowlist: Allowlist) -> list[_Match]:
 
 
 def _refusal_of_identity(identity: Identity, now: datetime) -> _Judgement | None:
+    if identity.suspended is not None and not identity.suspended.is_over(now):
+        return _Judgement(TrustStatus.SUSPENDED, _words_of(identity.suspended))
     if identity.not_before is not None and now < identity.not_before:
         since = f"{identity.not_before:%Y-%m-%d %H:%M} UTC"
         return _Judgement(TrustStatus.NOT_YET_VALID, f"the identity counts from {since}")
@@ -158,6 +161,17 @@ def _refusal_of_identity(identity: Identity, now: datetime) -> _Judgement | None
         until = f"{identity.not_after:%Y-%m-%d %H:%M} UTC"
         return _Judgement(TrustStatus.EXPIRED, f"the identity counted until {until}")
     return None
+
+
+def _words_of(suspension: Suspension) -> str:
+    words = "suspended"
+    if suspension.by:
+        words += f" by {suspension.by}"
+    if suspension.at is not None:
+        words += f" at {suspension.at:%Y-%m-%d %H:%M} UTC"
+    if suspension.until is not None:
+        words += f" until {suspension.until:%Y-%m-%d %H:%M} UTC"
+    return f"{words}: {suspension.reason}"
 
 
 def _refusal_of_leaf(leaf: Certificate, *, by_pin: bool) -> _Judgement | None:

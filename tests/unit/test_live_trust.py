@@ -57,6 +57,16 @@ def test_the_end_of_a_pin_is_another_version(clock):
     assert trust.decide("partners", facts(LEAF.certificates[0])).status is TrustStatus.EXPIRED
 
 
+def test_the_end_of_a_suspension_is_another_version(clock):
+    end = (clock.time + timedelta(hours=1)).isoformat()
+    trust = live(f'{PIN}suspended = {{ reason = "x", until = {end} }}\n', clock)
+    before = trust.version
+    assert trust.decide("partners", facts(LEAF.certificates[0])).status is TrustStatus.SUSPENDED
+    clock.advance(timedelta(hours=2))
+    assert trust.version != before
+    assert trust.decide("partners", facts(LEAF.certificates[0])).is_trusted
+
+
 def test_no_certificate_is_absent(clock):
     assert live(PIN, clock).decide("partners", None).status is TrustStatus.ABSENT
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from relay.errors import ConfigurationError
-from relay.model import Address, Identity, Tier
+from relay.model import Address, Identity, Suspension, Tier
 from relay.pki.allowlist import (
     Allowlist,
     may_connect_from,
@@ -110,6 +110,18 @@ def test_ten_thousand_identities_load_quickly():
     assert allowlist.with_pin(f"spki:sha256:{9999:064x}") is allowlist.identities[-1]
 
 
+def test_a_suspension_needs_its_reason_only():
+    text = f'[[identity]]\nname = "acme"\npins = ["{A}"]\nsuspended = {{ reason = "stolen"%s }}\n'
+    assert parse_allowlist(text % "", "x").identities[0].suspended == Suspension("stolen")
+    full = text % ', by = "eve", at = 2026-11-21T12:00:00+01:00, until = 2026-11-22'
+    assert parse_allowlist(full, "x").identities[0].suspended == Suspension(
+        "stolen",
+        "eve",
+        datetime(2026, 11, 21, 11, tzinfo=UTC),
+        datetime(2026, 11, 22, 23, 59, 59, 999999, UTC),
+    )
+
+
 # --- mistakes --------------------------------------------------------------------------------
 
 GOOD = f'[[identity]]\nname = "acme"\npins = ["{A}"]\n'  # three lines
@@ -151,6 +163,11 @@ GOOD = f'[[identity]]\nname = "acme"\npins = ["{A}"]\n'  # three lines
         (GOOD + 'recipients = ["*@x"]', 4, "recipients: '*@x'", '"@x"'),
         (GOOD + 'networks = ["192.0.2.1/24"]', 4, "an address, not the network", '"192.0.2.0/24"'),
         (GOOD + 'networks = ["192.0.2"]', 4, "no network", "2001:db8::/32"),
+        (GOOD + "suspended = true", 4, "suspended: True gives no reason", "pin suspend"),
+        (GOOD + 'suspended = { by = "eve" }', 4, "gives no reason", "pin suspend"),
+        (GOOD + "suspended = { reason = 1 }", 4, "suspended: reason: 1 is not plain text", '"..."'),
+        (GOOD + 'suspended = { reason = "x", til = 2027-01-01 }', 4, "unknown key 'til'", "until"),
+        (GOOD + 'suspended = { reason = "x", until = "2h" }', 4, "suspended: until: '2h' is no date", "quotes"),
         (GOOD + 'not_after = "2027-01-31"', 4, "no date", "without quotes"),
         (GOOD + "not_after = 2027-01-31T00:00:00", 4, "time zone", "Z"),
         (GOOD + "not_after = 12:00:00", 4, "no date", "2027-01-31"),

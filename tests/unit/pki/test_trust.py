@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.model import Identity, TrustStatus
+from relay.model import Identity, Suspension, TrustStatus
 from relay.pki.allowlist import Allowlist
 from relay.pki.certificate import Certificate
 from relay.pki.revocation import Answer, Mode, Modes, Outcome, Revocation
@@ -163,6 +163,31 @@ def test_an_identitys_own_time_counts_to_the_last_moment(identity):
 
 
 # --- who it is -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("identity", [pin_only, pin_and_chain, named])
+def test_a_suspension_holds_to_its_last_moment_and_goes_before_all_else(identity):
+    until = NOW + timedelta(hours=2)
+    suspended = Suspension("key stolen", "eve", NOW, until)
+
+    def status(at, **values):
+        known = Allowlist([identity(GOOD, suspended=suspended, **values)])
+        return decide(GOOD.certificates, known, ANCHORS, at)
+
+    found = status(until)
+    assert found.status is S.SUSPENDED
+    assert found.identity.name == "acme"
+    assert found.reason == (
+        f"suspended by eve at {NOW:%Y-%m-%d %H:%M} UTC until {until:%Y-%m-%d %H:%M} UTC: key stolen"
+    )
+    assert status(NOW, not_after=YESTERDAY).status is S.SUSPENDED
+    assert status(until + timedelta(microseconds=1)).is_trusted
+
+
+def test_a_suspension_without_an_end_holds():
+    known = Allowlist([pin_only(GOOD, suspended=Suspension("on leave"))])
+    found = decide(GOOD.certificates, known, ANCHORS, NOW)
+    assert (found.status, found.reason) == (S.SUSPENDED, "suspended: on leave")
 
 
 def test_a_certificate_pin_matches_this_certificate_only():
