@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import base64
+import resource
 import shutil
 import subprocess
+import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -374,3 +377,34 @@ def test_the_name_is_compared_whole():
     twin = Authority("CRL Test CA ")
     twin.name = common_name("CRL Test CA ")
     assert "another CA" in fault(make_crl(twin, key=CA.key))
+
+
+# --- size
+
+
+def million() -> bytes:
+    """A list of a million entries, half of them with a reason code."""
+    stamp = to_der(0x17, b"260304050607Z")
+    reason = bytes.fromhex("300c300a0603551d1504030a0101")
+    numbers = (b"\x02\x10\x01" + (number * 7919).to_bytes(15, "big") for number in range(1_000_000))
+    bodies = (each + stamp + reason * (each[-1] & 1) for each in numbers)
+    return pretend_crl(CA, [b"".join(bytes((0x30, len(each))) + each for each in bodies)])
+
+
+@pytest.mark.slow
+def test_a_million_entries_take_seconds_and_no_hundreds_of_megabytes():
+    """Figures and machine: docs/decisions/0010-crl-index.md (2.2 s, 66 MB)."""
+    data = million()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    crl = parse_crl(data)
+    assert check_crl(crl, CA.certificate, NOW) is None
+    index = SerialIndex(index_crl(crl, CA.certificate))
+    assert time.process_time() - start < 15
+    unit = 1024 if sys.platform == "darwin" else 1
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / unit < 200 * 1024
+    assert len(index) == 1_000_000
+    first = 1 << 120
+    start = time.process_time()
+    assert all(index.find(first + number * 7919) for number in range(0, 1_000_000, 100))
+    assert not any(index.find(first + number * 7919 + 1) for number in range(0, 1_000_000, 100))
+    assert (time.process_time() - start) / 20_000 < 50e-6  # measured: 2 us
