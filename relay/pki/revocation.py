@@ -137,11 +137,10 @@ class RevocationVerdict(NamedTuple):
 
 
 class Modes(NamedTuple):
-    """Which mode counts: of an identity (by its name), of an anchor (by SHA-256 in hex), or else."""
+    """Which mode counts below an anchor: its own (by SHA-256 of the certificate, in hex), or else."""
 
     default: Mode = Mode.SOFT
     by_anchor: Mapping[str, Mode] = {}
-    by_identity: Mapping[str, Mode] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +150,18 @@ class Revocation:
     sources: Sequence[RevocationSource] = ()
     modes: Modes = field(default_factory=Modes)
 
-    def mode_for(self, path: Sequence[Certificate], identity: str) -> Mode:
-        """The mode for an identity's path: leaf first and anchor last, or the leaf alone."""
-        otherwise = Mode.OFF
-        if len(path) > 1:
-            otherwise = self.modes.by_anchor.get(path[-1].sha256, self.modes.default)
-        return self.modes.by_identity.get(identity, otherwise)
+    def mode_for(self, path: Sequence[Certificate], stated: str) -> Mode:
+        """The mode for a path.
+
+        Args:
+            path: leaf first and anchor last, or the leaf alone where no CA vouches for it.
+            stated: the identity's own mode (`Identity.revocation`), "" if it has none.
+        """
+        if stated:
+            return Mode(stated)
+        if len(path) < 2:
+            return Mode.OFF
+        return self.modes.by_anchor.get(path[-1].sha256, self.modes.default)
 
     def judge(self, path: Sequence[Certificate], now: datetime) -> RevocationVerdict:
         """Ask about every certificate of a path but the anchor. Raises MalformedCertificate."""

@@ -232,7 +232,7 @@ def _refusal_of_revocation(
     revocation: Revocation,
     evidence: dict[str, str],
 ) -> _Judgement | None:
-    mode = revocation.mode_for(path, identity.name)
+    mode = revocation.mode_for(path, identity.revocation)
     evidence["revocation_mode"] = str(mode)
     if mode is Mode.OFF:
         return None

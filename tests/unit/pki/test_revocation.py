@@ -123,19 +123,14 @@ def test_what_follows_from_every_outcome_in_every_mode(mode, outcome):
 
 
 @pytest.mark.parametrize(
-    ("anchor", "default", "own"), list(product([None, *Mode], Mode, [None, *Mode]))
+    ("anchor", "default", "stated"), list(product([None, *Mode], Mode, ["", *Mode]))
 )
-def test_which_mode_counts(anchor, default, own):
-    modes = Modes(
-        default,
-        {} if anchor is None else {ROOT.certificate.sha256: anchor},
-        {} if own is None else {"acme": own},
-    )
-    revocation = Revocation((), modes)
-    assert revocation.mode_for(PATH, "acme") is (own or anchor or default)
-    assert revocation.mode_for(PATH, "other") is (anchor or default)
+def test_which_mode_counts(anchor, default, stated):
+    by_anchor = {} if anchor is None else {ROOT.certificate.sha256: anchor}
+    revocation = Revocation((), Modes(default, by_anchor))
+    assert revocation.mode_for(PATH, str(stated)) is Mode(stated or anchor or default)
     # nobody vouches for it, so nobody could revoke it
-    assert revocation.mode_for(PATH[:1], "acme") is (own or Mode.OFF)
+    assert revocation.mode_for(PATH[:1], str(stated)) is Mode(stated or "off")
 
 
 def test_the_evidence_is_flat_and_leaves_out_what_says_nothing():

@@ -336,9 +336,10 @@ def test_a_ca_on_the_way_that_is_revoked(outcome):
 
 
 def test_an_identity_may_have_its_own_mode():
-    modes = Modes(Mode.OFF, by_identity={"acme": Mode.HARD})
-    asked = Revocation([Source(GOOD, "stale")], modes)
-    assert judge(GOOD, named(GOOD), revocation=asked).status is S.REVOCATION_UNKNOWN
+    strict, lax = named(GOOD, revocation="hard"), named(GOOD, revocation="off")
+    asked = revocation(GOOD, "stale", "soft")
+    assert judge(GOOD, strict, revocation=asked).status is S.REVOCATION_UNKNOWN
+    assert judge(GOOD, lax, revocation=revocation(GOOD, "revoked", "hard")).status is S.NAMED
 
 
 def test_revocation_is_asked_last_and_sees_the_verified_path():
@@ -354,8 +355,7 @@ def test_where_no_ca_vouches_nobody_is_asked_unless_the_identity_wants_it(issued
     decision = judge(issued, pin_only(issued), revocation=asked)
     assert decision.status is S.PINNED
     assert decision.evidence["revocation_mode"] == "off"
-    strict = asked.__class__(asked.sources, Modes(by_identity={"acme": Mode.HARD}))
-    decision = judge(issued, pin_only(issued), revocation=strict)
+    decision = judge(issued, pin_only(issued, revocation="hard"), revocation=asked)
     assert decision.status is S.REVOCATION_UNKNOWN
     assert decision.evidence["revocation"] == "no_source"
     assert asked.sources[0].asked == []
