@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relay.cli.ca_folder import create_ca
+from relay.ca_folder import create_ca
 from relay.cli.context import ConfigOption, JsonOption
-from relay.cli.key_files import CaKeyType
 from relay.cli.output import emit
 from relay.cli.secrets import PassphraseFileOption, read_passphrase
 from relay.cli.site import find_site
+from relay.key_files import CaKeyType
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.cli.allowlist_file import read_allowlist
-from relay.cli.ca_folder import issue_to_files, valid_from_now
+from relay.allowlist_file import read_allowlist
+from relay.ca_folder import issue_to_files, valid_from_now
 from relay.cli.certificate_view import describe, describe_pem, print_description
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
@@ -22,13 +22,13 @@ from relay.cli.identity_options import (
     check_name,
     identity_values,
 )
-from relay.cli.key_files import KeyType, load_private_key, refuse_existing, write_new
 from relay.cli.output import emit, progress, table
 from relay.cli.partner_guide import exim_lines, postfix_lines
-from relay.cli.pinning import Pinning, prepare_pinning
 from relay.cli.secrets import PassphraseFileOption, read_passphrase, read_password
 from relay.cli.site import Site, find_site
 from relay.errors import ConfigurationError
+from relay.key_files import KeyType, load_private_key, refuse_existing, write_new
+from relay.pinning import Pinning, prepare_pinning
 from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
 from relay.pki.issuing import PrivateKey, PublicKey, Subject, pack_pkcs12, read_request
 from relay.pki.names import parse_name

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from relay.cli.allowlist_file import add_identity
-from relay.cli.ca_folder import CaFolder, IssuedFiles, create_ca, issue_to_files
+from relay.allowlist_file import add_identity
+from relay.ca_folder import CaFolder, IssuedFiles, create_ca, issue_to_files
 from relay.cli.control import ask
 from relay.cli.demo_upstream import Upstream
 from relay.errors import Unavailable

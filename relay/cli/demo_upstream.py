@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from email.message import Message
     from pathlib import Path
 
-    from relay.cli.ca_folder import IssuedFiles
+    from relay.ca_folder import IssuedFiles
 
 __all__ = ["Upstream"]
 

@@ -1,7 +1,7 @@
 """The options that describe an identity, for every command that can make one.
 
 Values are checked before anything is done, as the allowlist will check them; what they become is
-TOML values, for `relay.cli.allowlist_file`.
+TOML values, for `relay.allowlist_file`.
 """
 
 from datetime import date

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.cli.allowlist_file import read_allowlist, remove_identity, remove_pin
+from relay.allowlist_file import read_allowlist, remove_identity, remove_pin
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
     ChainOption,
@@ -19,10 +19,10 @@ from relay.cli.identity_options import (
     identity_values,
 )
 from relay.cli.output import emit, progress, table
-from relay.cli.pinning import prepare_pinning
 from relay.cli.site import find_site
 from relay.errors import ConfigurationError
 from relay.model import Identity
+from relay.pinning import prepare_pinning
 from relay.pki.pins import PinKind, format_pin, parse_pin, pin_forms, pin_of_pem
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from relay.cli.ca_folder import CaFolder
+from relay.ca_folder import CaFolder
 from relay.cli.context import find_config
 from relay.cli.partner_guide import Edge
 from relay.errors import ConfigurationError

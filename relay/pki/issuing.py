@@ -1,7 +1,7 @@
 """Our own small CA: its root, leaves for clients and servers, signed requests, PKCS#12 files.
 
 Pure: keys, times and serial numbers are given, nothing is drawn and nothing is written. Knows nothing
-of the CA's folder (`relay/cli/ca_folder.py`). RFC 5280, RFC 2986 (requests), RFC 7292 (PKCS#12).
+of the CA's folder (`relay/ca_folder.py`). RFC 5280, RFC 2986 (requests), RFC 7292 (PKCS#12).
 """
 
 from __future__ import annotations

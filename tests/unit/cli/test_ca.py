@@ -4,9 +4,9 @@ import stat
 
 import pytest
 
-from relay.cli.ca_folder import CaFolder, create_ca, valid_from_now
-from relay.cli.key_files import encode_private_key, load_private_key, make_private_key
+from relay.ca_folder import CaFolder, create_ca, valid_from_now
 from relay.errors import ConfigurationError
+from relay.key_files import encode_private_key, load_private_key, make_private_key
 from relay.pki.certificate import parse_pem_chain
 from relay.pki.issuing import Subject
 from tests.kit.command_line import gatepost

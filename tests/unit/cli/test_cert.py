@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, pkcs12
 
-from relay.cli.allowlist_file import read_allowlist
+from relay.allowlist_file import read_allowlist
 from relay.cli.new_site import create_site
 from relay.pki.certificate import parse_pem_chain
 from tests.kit.command_line import gatepost

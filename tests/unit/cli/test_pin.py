@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from relay.cli.allowlist_file import add_identity, read_allowlist
+from relay.allowlist_file import add_identity, read_allowlist
 from tests.kit.command_line import gatepost
 from tests.kit.pki import Authority, self_signed
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from relay.cli.allowlist_file import add_identity, add_pins, read_allowlist
+from relay.allowlist_file import add_identity, add_pins, read_allowlist
 from relay.errors import ConfigurationError
 
 if TYPE_CHECKING:

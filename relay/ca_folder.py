@@ -15,7 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.cli.key_files import (
+from relay.errors import ConfigurationError
+from relay.key_files import (
     CaKeyType,
     KeyType,
     encode_private_key,
@@ -25,7 +26,6 @@ from relay.cli.key_files import (
     refuse_existing,
     write_new,
 )
-from relay.errors import ConfigurationError
 from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
 from relay.pki.issuing import Issuer, Subject, Validity, issue_leaf, issue_root
 
