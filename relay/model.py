@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,12 +57,17 @@ class Endpoint(NamedTuple):
     @property
     def ip(self) -> IPv4Address | IPv6Address | None:
         """The address as a number, IPv4-mapped IPv6 unwrapped; None for a Unix socket."""
-        try:
-            found = ip_address(self.address.partition("%")[0])
-        except ValueError:
-            return None
-        mapped = getattr(found, "ipv4_mapped", None)
-        return mapped or found
+        return _parse_ip(self.address)
+
+
+@lru_cache(maxsize=4096)  # asked for each message of a connection
+def _parse_ip(address: str) -> IPv4Address | IPv6Address | None:
+    try:
+        found = ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = getattr(found, "ipv4_mapped", None)
+    return mapped or found
 
 
 class Address(NamedTuple):

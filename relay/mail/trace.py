@@ -148,5 +148,5 @@ def _date(now: datetime) -> str:
     """Write RFC 5322 3.3 date-time, whatever the locale."""
     return (
         f"{_DAYS[now.weekday()]}, {now.day} {_MONTHS[now.month - 1]} {now.year}"
-        f" {now:%H:%M:%S} +0000"
+        f" {now.hour:02}:{now.minute:02}:{now.second:02} +0000"
     )

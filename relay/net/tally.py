@@ -53,11 +53,11 @@ class Tally:
     def total(self, counter: str) -> int:
         """Add up one counter over all rows."""
         index = _INDEX[counter]
-        return sum(row[index] for row in self._counters)
+        return sum([row[index] for row in self._counters])
 
     def connections_from(self, cells: tuple[int, int]) -> int:
         """Count the open connections of one address (`Row.cells_of`); never too low."""
-        return min(sum(row[cell] for row in self._cells) for cell in cells)
+        return min(sum([row[cell] for row in self._cells]) for cell in cells)
 
     def snapshot(self, slot: int) -> dict[str, int]:
         """Return the counters of one row by name."""

@@ -28,9 +28,10 @@ class Rule(NamedTuple):
 
 
 def _network_is_foreign(facts: Facts) -> bool:
-    identity, address = facts.identity, facts.peer.ip
+    identity = facts.identity
     if identity is None or identity.networks is None:
         return False
+    address = facts.peer.ip
     # A Unix socket has no address: an identity bound to networks can't come from there.
     return address is None or not may_connect_from(identity, address)
 
