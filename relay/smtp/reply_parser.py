@@ -7,13 +7,11 @@ A peer whose replies cannot be read beyond doubt is not believed at all: a lenie
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NoReturn
+from functools import lru_cache
+from typing import NoReturn
 
 from relay.errors import Unavailable
 from relay.smtp.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = ["MAX_LINES", "MAX_LINE_BYTES", "ReplyParser"]
 
@@ -24,8 +22,9 @@ MAX_LINES = 128
 """Lines of one reply."""
 
 # RFC 5321 4.2 limits the second digit to 0-5; codes such as 571 are about, and what to do hangs
-# on the first digit alone (4.2.1). A code without text is to be accepted (4.2).
-_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
+# on the first digit alone (4.2.1). A code without text is to be accepted (4.2). CR and LF only
+# stand together, as the end of the line (2.3.8).
+_LINE = re.compile(rb"([2-5][0-9][0-9])(?:([ -])([^\r\n]*))?\r\n")
 _ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")  # RFC 2034 4, RFC 3463 2
 
 
@@ -57,39 +56,51 @@ class ReplyParser:
         Raises:
             Unavailable: the bytes are no reply; nothing of this connection can be believed.
         """
-        while (line := self._next_line()) is not None:
-            found = _LINE.fullmatch(line)
-            if found is None:
-                _refuse("a reply is no SMTP reply", line)
+        while (found := self._next_line()) is not None:
             code, separator, text = found.groups()
+            if separator != b"-" and not self._texts:
+                return _single_line(code, text or b"")
             if self._texts and code != self._code:
                 # RFC 5321 4.2.1: the same code in every line.
-                _refuse("a reply changes its code between lines", line)
+                _refuse("a reply changes its code between lines", found[0])
             self._code = code
             self._texts.append(text or b"")
             if separator != b"-":
                 texts, self._texts = self._texts, []
                 return _assembled(int(code), texts)
             if len(self._texts) >= MAX_LINES:
-                _refuse("a reply has too many lines", line)
+                _refuse("a reply has too many lines", found[0])
         return None
 
-    def _next_line(self) -> bytes | None:
-        start = self._position
-        end = self._buffer.find(b"\n", start)
-        if (end if end >= 0 else len(self._buffer)) - start > MAX_LINE_BYTES:
-            _refuse("a reply has too long a line", self._buffer[start : start + 64])
-        if end < 0:
+    def _next_line(self) -> re.Match[bytes] | None:
+        buffer, start = self._buffer, self._position
+        if start == len(buffer):
             return None
-        self._position = end + 1
-        line = self._buffer[start:end]
-        # RFC 5321 2.3.8: CR and LF only together, as the end of a line.
+        found = _LINE.match(buffer, start, start + MAX_LINE_BYTES + 1)
+        if found is None:
+            self._check_beginning()
+            return None
+        self._position = found.end()
+        return found
+
+    def _check_beginning(self) -> None:
+        """Say what is wrong with what is no line; nothing is, if it may yet become one."""
+        line, newline, _ = self._buffer[self._position :].partition(b"\n")
+        if len(line) > MAX_LINE_BYTES:
+            _refuse("a reply has too long a line", line)
+        if not newline:
+            return
         if line[-1:] != b"\r" or line.find(b"\r") != len(line) - 1:
             _refuse("a reply has a bare CR or LF", line)
-        return line[:-1]
+        _refuse("a reply is no SMTP reply", line)
 
 
-def _assembled(code: int, texts: Sequence[bytes]) -> Reply:
+@lru_cache(maxsize=64)  # next hops say the same few things again and again
+def _single_line(code: bytes, text: bytes) -> Reply:
+    return _assembled(int(code), [text])
+
+
+def _assembled(code: int, texts: list[bytes]) -> Reply:
     lines = [text.decode("utf-8", "replace") for text in texts]
     found = _ENHANCED.match(lines[0])
     # RFC 2034 4: the class of the enhanced code is the first digit of the reply code.
