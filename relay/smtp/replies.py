@@ -7,7 +7,6 @@ of connections; who sends a reply and when is the engines' business.
 from __future__ import annotations
 
 from functools import lru_cache
-from functools import lru_cache
 from typing import NamedTuple
 
 __all__ = ["Reply", "format_reply"]
@@ -51,26 +50,19 @@ class Reply(NamedTuple):
         return " ".join(part for part in (str(self.code), self.enhanced, *self.lines) if part)
 
 
+@lru_cache(maxsize=256)
 def format_reply(reply: Reply) -> bytes:
     """The reply as it goes on the wire, the enhanced code on every line (RFC 2034 4).
 
-    Lines longer than RFC 5321 allows lose their end.
+    Most replies are the same ones again and again, so the last ones are kept ready. Lines longer than RFC 5321 allows lose their end.
     """
-    if len(reply.lines) == 1:
-        return _format_single_line(reply)
-    lead = _lead(reply)
+    code, enhanced, lines = reply
+    lead = f"{code} {enhanced} " if enhanced else f"{code} "
+    if len(lines) == 1:
+        return _format_line(lead, lines[0])
     going_on = lead.replace(" ", "-", 1)
-    *most, last = reply.lines or ("",)
+    *most, last = lines or ("",)
     return b"".join((*(_format_line(going_on, line) for line in most), _format_line(lead, last)))
-
-
-@lru_cache(maxsize=64)  # most of what is said was said before
-def _format_single_line(reply: Reply) -> bytes:
-    return _format_line(_lead(reply), reply.lines[0])
-
-
-def _lead(reply: Reply) -> str:
-    return f"{reply.code} {reply.enhanced} " if reply.enhanced else f"{reply.code} "
 
 
 def _format_line(lead: str, text: str) -> bytes:
