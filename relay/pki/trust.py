@@ -56,6 +56,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Anchors", "decide"]
 
+MAX_CERTIFICATE_BYTES: Final = 16 * 1024
+"""Reading one with 2,048 names takes 45 ms: longer than a worker may stand still for a stranger."""
+
+_TOO_LARGE: Final = f"a certificate is larger than {MAX_CERTIFICATE_BYTES} bytes"
 _UNREADABLE: Final = "the certificate cannot be read"
 
 
@@ -98,6 +102,9 @@ def decide(
     if not certificates:
         return TrustDecision(TrustStatus.ABSENT, None, "no client certificate was presented")
     leaf = certificates[0]
+    if max(len(certificate.der) for certificate in certificates) > MAX_CERTIFICATE_BYTES:
+        evidence = {"cert": f"cert:sha256:{leaf.sha256}", "chain_length": str(len(certificates))}
+        return TrustDecision(TrustStatus.MALFORMED, None, _TOO_LARGE, evidence)
     described = leaf.derived(_describe)
     evidence = {**described.evidence, "chain_length": str(len(certificates))}
     if not described.is_whole:

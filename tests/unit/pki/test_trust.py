@@ -376,3 +376,12 @@ def _timed(call, rounds=200):
     for _ in range(rounds):
         call()
     return (time.process_time() - start) / rounds
+
+
+def test_a_certificate_too_large_to_be_read_at_leisure_is_malformed():
+    names = [f"host{number}.with-a-long-name.client.acme.example" for number in range(500)]
+    big = Authority("Any CA").issue("client", dns=names)
+    decision = decide(big.certificates, Allowlist(()), Anchors(()), NOW)
+    assert decision.status is TrustStatus.MALFORMED
+    assert "larger than" in decision.reason
+    assert decision.evidence["cert"] == big.cert_pin
