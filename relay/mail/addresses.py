@@ -11,6 +11,7 @@ is how senders are forged. Envelope addresses have a grammar of their own, in `s
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from relay.model import Address
@@ -49,11 +50,19 @@ def parse_address_list(text: str) -> tuple[Address, ...] | None:
     An address in a display name that is not quoted (`a@x <b@x>`, no standard knows it, many
     senders write it) counts as one more address: who reads the message sees it.
     """
+    return _remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else _parsed(text)
+
+
+def _parsed(text: str) -> tuple[Address, ...] | None:
     try:
         found = _addresses(_tokens(text))
     except _Unreadable:
         return None
     return tuple(found) or None
+
+
+_REMEMBERED_CHARACTERS: Final = 256
+_remembered = lru_cache(maxsize=1024)(_parsed)  # services and people write with one From each
 
 
 def _tokens(text: str) -> list[Token]:
