@@ -27,7 +27,7 @@ class Deadline:
     def __init__(self, loop: asyncio.AbstractEventLoop, on_passed: Callable[[], None]) -> None:
         self.has_passed = False
         self._loop = loop
-        self._on_passed = on_passed
+        self._on_passed: Callable[[], None] | None = on_passed
         self._at: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -35,7 +35,7 @@ class Deadline:
     def set(self, after: timedelta | None) -> None:
         """Start anew: `after` from now; None for never."""
         self.has_passed = False
-        if after is None:
+        if after is None or self._on_passed is None:
             self._at = None
             return
         self._at = self._loop.time() + after.total_seconds()
@@ -43,8 +43,13 @@ class Deadline:
             self._start_timer(self._at)
 
     def stop(self) -> None:
-        """Forget the deadline and its timer, for good."""
+        """Forget the deadline, its timer and whom to call, for good.
+
+        Whose connection is lost may still set one; it must neither keep a timer running nor, by a
+        reference in a circle, leave all that belongs to the connection to the garbage collector.
+        """
         self._at = None
+        self._on_passed = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -57,7 +62,7 @@ class Deadline:
 
     def _look(self) -> None:
         self._timer = None
-        if self._at is None:
+        if self._at is None or self._on_passed is None:
             return
         if self._loop.time() < self._at:
             self._start_timer(self._at)

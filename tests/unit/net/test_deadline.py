@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from datetime import timedelta
 from typing import Any
 
@@ -103,3 +104,14 @@ def test_a_stopped_one_leaves_no_timer() -> None:
     deadline.stop()
     loop.advance(10)
     assert (passed, loop.timers) == ([], [])
+
+
+def test_once_stopped_it_starts_no_timer_and_holds_nobody() -> None:
+    loop, deadline, passed = make()
+    deadline.set(seconds(5))
+    deadline.stop()
+    deadline.set(seconds(1))
+    assert loop.timers == []
+    loop.advance(10)
+    assert (passed, deadline.has_passed) == ([], False)
+    assert not any(callable(each) for each in gc.get_referents(deadline) if each is not Deadline)

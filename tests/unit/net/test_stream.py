@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import struct
+import weakref
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -469,3 +471,22 @@ def test_renegotiation_is_refused_at_once(run) -> None:
             receiving.cancel()
 
     run(talk())
+
+
+def test_what_openssl_holds_is_free_as_soon_as_the_connection_is_gone(run) -> None:
+    async def talk() -> list[weakref.ref[SSL.Connection]]:
+        async with tcp_pair() as (server, client):
+            await start_tls(server, client)
+            held = [weakref.ref(each._channel.connection) for each in (server, client)]
+            client.send(b"QUIT\r\n")
+            await server.receive()
+            await asyncio.gather(server.close(), client.close())
+            server.set_deadline(timedelta(minutes=5))  # a session that has not looked yet
+            return held
+
+    gc.collect()
+    gc.disable()  # whoever waits for the collector holds some 50 KiB until then
+    try:
+        assert [each() for each in run(talk())] == [None, None]
+    finally:
+        gc.enable()
