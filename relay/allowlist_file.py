@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
-from tomlkit.items import AoT, Array
+from tomlkit.items import AoT, Array, Table
 
 from relay.errors import ConfigurationError
+from relay.key_files import replace_file
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-__all__ = ["add_identity", "add_pins", "read_allowlist", "remove_identity", "remove_pin"]
+    from relay.model import Suspension
+
+__all__ = [
+    "add_identity",
+    "add_pins",
+    "read_allowlist",
+    "remove_identity",
+    "remove_pin",
+    "restore_identity",
+    "suspend_identity",
+]
 
 _HEADER = """\
 # Who may send through this relay: one [[identity]] each. `gatepost pin` edits this file, so may you;
@@ -70,7 +80,7 @@ def add_pins(path: Path, name: str, pins: Sequence[str]) -> None:
         if isinstance(known, Array):
             known.extend(pins)
         else:
-            table["pins"] = list(pins)
+            _put(table, "pins", list(pins))
 
     _edit(path, lambda text: _changed(text, path, name, change))
 
@@ -98,6 +108,42 @@ def remove_pin(path: Path, name: str, pin: str) -> None:
 def remove_identity(path: Path, name: str) -> None:
     """Take an identity out of the list. Raises as `add_pins`."""
     _edit(path, lambda text: _changed(text, path, name, lambda all_, index: all_.pop(index)))
+
+
+def suspend_identity(path: Path, name: str, suspension: Suspension) -> None:
+    """Suspend an identity, in place of what suspends it already. Raises as `add_pins`."""
+    value = tomlkit.inline_table()
+    value["reason"] = suspension.reason
+    value["by"] = suspension.by
+    for key, moment in (("at", suspension.at), ("until", suspension.until)):
+        if moment is not None:
+            value[key] = tomlkit.datetime(f"{moment:%Y-%m-%dT%H:%M:%SZ}")
+
+    def change(identities: AoT, index: int) -> None:
+        _put(identities[index], "suspended", value)
+
+    _edit(path, lambda text: _changed(text, path, name, change))
+
+
+def restore_identity(path: Path, name: str) -> None:
+    """End a suspension. Raises as `add_pins`, also if there is none."""
+
+    def change(identities: AoT, index: int) -> None:
+        if identities[index].pop("suspended", None) is None:
+            remedy = "see who is with `gatepost pin list`"
+            raise ConfigurationError(f"{name} is not suspended", remedy=remedy, path=path)
+
+    _edit(path, lambda text: _changed(text, path, name, change))
+
+
+def _put(table: Table, key: str, value: object) -> None:
+    """Set a key behind the last one; a comment behind that is about the next identity."""
+    body = table.value.body
+    end = 1 + max(index for index, (known, _) in enumerate(body) if known is not None)
+    rest = body[end:]
+    del body[end:]
+    table[key] = value
+    body.extend(rest)
 
 
 def _changed(text: str, path: Path, name: str, change: Callable[[AoT, int], object]) -> str:
@@ -128,7 +174,7 @@ def _edit(path: Path, change: Callable[[str], str]) -> None:
         except ConfigurationError as error:
             # Its line would be one of a file that nobody is going to see.
             raise ConfigurationError(error.problem, remedy=error.remedy, path=path) from None
-        _replace(path, after)
+        replace_file(path, after.encode())
 
 
 def _read(path: Path) -> str:
@@ -150,29 +196,3 @@ def _lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Put a text in the place of a file at once, with the file's mode and owner."""
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(descriptor)
-            _take_over_mode(path, descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
-
-
-def _take_over_mode(path: Path, descriptor: int) -> None:
-    try:
-        old = path.stat()
-    except FileNotFoundError:
-        os.fchmod(descriptor, 0o644)
-        return
-    os.fchmod(descriptor, old.st_mode & 0o777)
-    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
-        os.fchown(descriptor, old.st_uid, old.st_gid)

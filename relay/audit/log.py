@@ -121,6 +121,8 @@ class AuditLog:
     def _open(self) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         self._descriptor = os.open(self._path, flags, _MODE)
+        if os.geteuid() == 0:
+            _give_to_owner_of_folder(self._descriptor, self._path)
 
     def _write(self, line: bytes) -> None:
         if self._is_torn:  # half a record ends here; keep the next one readable
@@ -182,6 +184,13 @@ def _encode(record: dict[str, object]) -> bytes:
     except orjson.JSONEncodeError:
         # Lone surrogates, from bytes that were no UTF-8; the standard library escapes them.
         return json.dumps(record, default=str).encode() + b"\n"
+
+
+def _give_to_owner_of_folder(descriptor: int, path: Path) -> None:
+    """What root opens first, those who come after must be able to append to."""
+    folder, file = path.parent.stat(), os.fstat(descriptor)
+    if file.st_uid == 0 and folder.st_uid != 0:
+        os.fchown(descriptor, folder.st_uid, folder.st_gid)
 
 
 def _finish(descriptor: int) -> None:

@@ -103,6 +103,8 @@ FIELDS: Final = MappingProxyType(
         "action": "What was done, as a dotted word: `pin.add`, `reload`.",
         "user": "Who did it: the user's name on this machine.",
         "target": "To what it was done.",
+        "pins": "The pins that were added or removed.",
+        "until": "When a suspension ends by itself.",
     }
 )
 """Every field a record may have, in the order of the manual, and what it means."""

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from relay.allowlist_file import read_allowlist
-from relay.ca_folder import issue_to_files, valid_from_now
+from relay.ca_folder import CaFolder, encode_chain, issue_to_files, valid_from_now
 from relay.cli.certificate_view import describe, describe_pem, print_description
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
@@ -22,6 +21,7 @@ from relay.cli.identity_options import (
     check_name,
     identity_values,
 )
+from relay.cli.operator_acts import put_on_record
 from relay.cli.output import emit, progress, table
 from relay.cli.partner_guide import exim_lines, postfix_lines
 from relay.cli.secrets import PassphraseFileOption, read_passphrase, read_password
@@ -30,7 +30,14 @@ from relay.errors import ConfigurationError
 from relay.key_files import KeyType, load_private_key, refuse_existing, write_new
 from relay.pinning import Pinning, prepare_pinning
 from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
-from relay.pki.issuing import PrivateKey, PublicKey, Subject, pack_pkcs12, read_request
+from relay.pki.issuing import (
+    PrivateKey,
+    Publication,
+    PublicKey,
+    Subject,
+    pack_pkcs12,
+    read_request,
+)
 from relay.pki.names import parse_name
 from relay.pki.pins import pin_of
 
@@ -54,6 +61,18 @@ ServerOption = Annotated[
     bool, typer.Option("--server", help="For TLS servers too (an MTA, this relay).")
 ]
 DaysOption = Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")]
+HoursOption = Annotated[
+    int,
+    typer.Option(
+        min=0, max=720, show_default=False, help="The same in hours, instead of revoking."
+    ),
+]
+CrlUrlOption = Annotated[
+    str, typer.Option(help="Where its revocation list is; else as [ca] url.", show_default=False)
+]
+OcspUrlOption = Annotated[
+    str, typer.Option(help="Where its OCSP responder is; else as [ca] url.", show_default=False)
+]
 PinOption = Annotated[bool, typer.Option("--pin", help="Put its pin into the allowlist at once.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Folder for the files; else clients, or tls with --server.")
@@ -77,6 +96,9 @@ def issue(
     uri: UriOption = None,
     server: ServerOption = False,
     days: DaysOption = 90,
+    hours: HoursOption = 0,
+    crl_url: CrlUrlOption = "",
+    ocsp_url: OcspUrlOption = "",
     key_type: Annotated[KeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
     pin: PinOption = False,
     senders: SendersOption = None,
@@ -113,17 +135,17 @@ def issue(
     packed = _NewP12(folder / f"{name}.p12", p12_password_file) if p12 else None
     with progress(f"making a key and a certificate for {name}"):
         files = issue_to_files(
-            site.ca,
+            _publishing(site.ca, crl_url, ocsp_url),
             subject,
             folder,
             key_type=key_type,
-            days=days,
+            days=hours / 24 or days,
             passphrase=read_passphrase(passphrase_file),
         )
         if packed:
             packed.write(name, load_private_key(files.key_path), files.certificate, site)
         if pinning:
-            pinning.add([str(pin_of(files.certificate))])
+            _let_in(site, pinning, files.certificate)
     written = {"chain": files.chain_path, "key_file": files.key_path}
     if packed:
         written["p12"] = packed.path
@@ -142,6 +164,9 @@ def sign(
     ] = False,
     server: ServerOption = False,
     days: DaysOption = 90,
+    hours: HoursOption = 0,
+    crl_url: CrlUrlOption = "",
+    ocsp_url: OcspUrlOption = "",
     pin: PinOption = False,
     senders: SendersOption = None,
     recipients: RecipientsOption = None,
@@ -175,10 +200,11 @@ def sign(
     path = _folder(site, out, server=server) / f"{name}.pem"
     refuse_existing(path)
     passphrase = read_passphrase(passphrase_file)
-    issued = site.ca.issue(subject, public_key, valid_from_now(days), passphrase)
-    write_new(path, _pem(issued))
+    ca = _publishing(site.ca, crl_url, ocsp_url)
+    issued = ca.issue(subject, public_key, valid_from_now(hours / 24 or days), passphrase)
+    write_new(path, encode_chain(ca.chain(issued)))
     if pinning:
-        pinning.add([str(pin_of(issued))])
+        _let_in(site, pinning, issued)
     _answer(site, name, issued, {"chain": path}, is_pinned=pin, as_json=as_json)
 
 
@@ -188,10 +214,12 @@ def list_issued(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     site = find_site(config)
     allowlist = read_allowlist(site.allowlist)
     now = datetime.now(UTC)
+    revoked = {each["serial"]: each["at"] for each in site.ca.records.revoked()}
     records = [
         {
             "name": record["name"],
             "purpose": record["purpose"],
+            "revoked_at": revoked.get(record["serial"]),
             "serial": record["serial"],
             "not_after": record["not_after"],
             "days_left": (datetime.fromisoformat(record["not_after"]) - now).days,
@@ -203,8 +231,8 @@ def list_issued(config: ConfigOption = None, as_json: JsonOption = False) -> Non
     ]
 
     def human(console: "Console") -> None:
-        headings = ("name", "for", "pinned as", "valid until", "days left", "serial")
-        keys = ("name", "purpose", "identity", "not_after", "days_left", "serial")
+        headings = ("name", "for", "pinned as", "valid until", "days left", "revoked", "serial")
+        keys = ("name", "purpose", "identity", "not_after", "days_left", "revoked_at", "serial")
         console.print(table(headings, [[record[key] for key in keys] for record in records]))
 
     emit(records, as_json=as_json, human=human)
@@ -252,9 +280,9 @@ def export(
     issued = _issued(site, name)
     if kind == "pem":
         if out is None:
-            typer.echo(_pem(issued).decode(), nl=False)
+            typer.echo(encode_chain(site.ca.chain(issued)).decode(), nl=False)
         else:
-            write_new(out, _pem(issued))
+            write_new(out, encode_chain(site.ca.chain(issued)))
         return
     key_path = key or site.folder / "clients" / f"{name}.key"
     packed = _NewP12(out or Path(f"{name}.p12"), p12_password_file)
@@ -275,7 +303,8 @@ class _NewP12:
         self._password = read_password(password_file, path.name, "--p12-password-file")
 
     def write(self, name: str, key: PrivateKey, certificate: Certificate, site: Site) -> None:
-        issuers = [site.ca.certificate().x509]
+        above = site.ca.chain(certificate)[1:]
+        issuers = [each.x509 for each in (*above, site.ca.certificate())]
         content = pack_pkcs12(name, key, certificate.x509, issuers, self._password)
         write_new(self.path, content, is_secret=True)
 
@@ -295,6 +324,12 @@ def _pinning(site: Site, name: str, values: dict[str, Any], *, wanted: bool) -> 
         options = ", ".join(f"--{key.replace('_', '-')}" for key in values)
         raise ConfigurationError(f"{options} without --pin", remedy="add --pin, or leave it out")
     return None
+
+
+def _let_in(site: Site, pinning: Pinning, certificate: Certificate) -> None:
+    pins = [str(pin_of(certificate))]
+    pinning.add(pins)
+    put_on_record(site, "pin.add", pinning.name, pins=pins)
 
 
 def _folder(site: Site, out: Path | None, *, server: bool) -> Path:
@@ -333,8 +368,10 @@ def _is_ours(site: Site) -> bool:
     return bool(chain) and chain[-1].issuer == site.ca.certificate().subject
 
 
-def _pem(certificate: Certificate) -> bytes:
-    return certificate.x509.public_bytes(Encoding.PEM)
+def _publishing(ca: CaFolder, crl_url: str, ocsp_url: str) -> CaFolder:
+    """The same CA, with other addresses for its list and responder where they are given."""
+    crl, ocsp = ca.published
+    return CaFolder(ca.folder, Publication(crl_url or crl, ocsp_url or ocsp))
 
 
 def _answer(

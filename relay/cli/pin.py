@@ -1,11 +1,18 @@
 """`gatepost pin`: who is let in, by which key. Edits the allowlist; comments in it stay."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.allowlist_file import read_allowlist, remove_identity, remove_pin
+from relay.allowlist_file import (
+    read_allowlist,
+    remove_identity,
+    remove_pin,
+    restore_identity,
+    suspend_identity,
+)
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
     ChainOption,
@@ -18,17 +25,18 @@ from relay.cli.identity_options import (
     check_name,
     identity_values,
 )
+from relay.cli.operator_acts import operator, put_on_record
 from relay.cli.output import emit, progress, table
 from relay.cli.site import find_site
 from relay.errors import ConfigurationError
-from relay.model import Identity
+from relay.model import Identity, Suspension
 from relay.pinning import prepare_pinning
 from relay.pki.pins import PinKind, format_pin, parse_pin, pin_forms, pin_of_pem
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["add", "app", "list_pins", "remove", "show"]
+__all__ = ["add", "app", "list_pins", "remove", "restore", "show", "suspend"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -91,6 +99,7 @@ def add(
     with progress("editing the allowlist"):
         pinning = prepare_pinning(site.allowlist, check_name(name), values)
         pinning.add(pins)
+    put_on_record(site, "pin.add", name, pins=pins)
     _answer(site.allowlist, name, as_json=as_json)
 
 
@@ -103,15 +112,68 @@ def remove(
     as_json: JsonOption = False,
 ) -> None:
     """Take an identity out of the allowlist, or one of its pins."""
-    path = find_site(config).allowlist
+    site = find_site(config)
+    path = site.allowlist
     with progress("editing the allowlist"):
         if pin:
-            remove_pin(path, name, format_pin(parse_pin(pin)))
+            pins = [format_pin(parse_pin(pin))]
+            remove_pin(path, name, pins[0])
         else:
+            pins = list(_find(path, name).pins)
             remove_identity(path, name)
+    put_on_record(site, "pin.remove", name, pins=pins)
     what = pin or f"identity {name}"
     value = {"name": name, "removed": what, "allowlist": path}
     emit(value, as_json=as_json, human=lambda console: console.print(f"{path}: {what} removed"))
+
+
+@app.command()
+def suspend(
+    name: NameArgument,
+    *,
+    reason: Annotated[
+        str,
+        typer.Option(help="Why; for you and the audit, not for the client.", show_default=False),
+    ],
+    duration: Annotated[
+        str, typer.Option("--for", help="For how long: 30m, 2h, 7d; else until `pin restore`.")
+    ] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse an identity for now, with 550 5.7.13; its live sessions end within a second."""
+    site = find_site(config)
+    now = datetime.now(UTC).replace(microsecond=0)
+    until = now + _duration(duration) if duration else None
+    with progress("editing the allowlist"):
+        suspend_identity(site.allowlist, name, Suspension(reason, operator(), now, until))
+    end = {"until": until.isoformat()} if until else {}
+    put_on_record(site, "pin.suspend", name, reason=reason, **end)
+    _answer(site.allowlist, name, as_json=as_json)
+
+
+@app.command()
+def restore(name: NameArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """End a suspension."""
+    site = find_site(config)
+    with progress("editing the allowlist"):
+        restore_identity(site.allowlist, name)
+    put_on_record(site, "pin.restore", name)
+    _answer(site.allowlist, name, as_json=as_json)
+
+
+def _duration(text: str) -> timedelta:
+    from relay.settings import parse_duration
+
+    try:
+        found: timedelta = parse_duration(text)
+        is_sound = datetime.now(UTC) + found > datetime.now(UTC)
+    except (ValueError, OverflowError):
+        is_sound = False
+    if not is_sound:
+        remedy = "write it as 30m, 2h or 7d"
+        raise ConfigurationError(f"--for: {text!r} is no duration", remedy=remedy)
+    return found
 
 
 @app.command("list")
@@ -120,7 +182,7 @@ def list_pins(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     identities = read_allowlist(find_site(config).allowlist).identities
 
     def human(console: "Console") -> None:
-        headings = ("name", "tier", "senders", "known by", "until")
+        headings = ("name", "tier", "senders", "known by", "until", "state")
         rows = (
             (
                 each.name,
@@ -128,6 +190,7 @@ def list_pins(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 "any" if each.senders is None else " ".join(each.senders),
                 " ".join(_shortened(known) for known in (*each.pins, *each.names)),
                 each.not_after and f"{each.not_after:%Y-%m-%d}",
+                _state(each),
             )
             for each in identities
         )
@@ -143,10 +206,7 @@ def show(name: NameArgument, config: ConfigOption = None, as_json: JsonOption = 
 
 
 def _answer(path: Path, name: str, *, as_json: bool) -> None:
-    identity = read_allowlist(path).find(name)
-    if identity is None:
-        remedy = "see who is known with `gatepost pin list`"
-        raise ConfigurationError(f"no identity is called {name}", remedy=remedy, path=path)
+    identity = _find(path, name)
     value = _described(identity)
     value["pins"] = [pin_forms(parse_pin(pin)) for pin in identity.pins]
 
@@ -154,6 +214,8 @@ def _answer(path: Path, name: str, *, as_json: bool) -> None:
         for key, shown in value.items():
             if key != "pins" and shown:
                 text = " ".join(shown) if isinstance(shown, list) else shown
+                if key == "suspended":
+                    text = f"{_state(identity) or 'over'}, by {shown['by']} at {shown['at']}: {shown['reason']}"
                 console.print(f"{key.replace('_', ' '):<12} {text}")
         for forms in value["pins"]:
             for form in forms.values():
@@ -176,7 +238,33 @@ def _described(identity: Identity) -> dict[str, Any]:
         "not_before": identity.not_before and identity.not_before.isoformat(),
         "not_after": identity.not_after and identity.not_after.isoformat(),
         "contact": identity.contact,
+        "suspended": identity.suspended and _described_suspension(identity.suspended),
     }
+
+
+def _described_suspension(suspension: Suspension) -> dict[str, str | None]:
+    return {
+        "reason": suspension.reason,
+        "by": suspension.by,
+        "at": suspension.at.isoformat() if suspension.at else None,
+        "until": suspension.until.isoformat() if suspension.until else None,
+    }
+
+
+def _state(identity: Identity) -> str:
+    suspension = identity.suspended
+    if suspension is None or suspension.is_over(datetime.now(UTC)):
+        return ""
+    until = suspension.until
+    return f"suspended until {until:%Y-%m-%d %H:%M} UTC" if until else "suspended"
+
+
+def _find(path: Path, name: str) -> Identity:
+    identity = read_allowlist(path).find(name)
+    if identity is None:
+        remedy = "see who is known with `gatepost pin list`"
+        raise ConfigurationError(f"no identity is called {name}", remedy=remedy, path=path)
+    return identity
 
 
 def _pin_of_file(path: Path, kind: PinKind) -> str:

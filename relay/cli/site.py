@@ -29,6 +29,10 @@ class Site(NamedTuple):
     edge: Edge
     server_certificate: Path | None = None
     """What this relay shows to its clients, as far as it is known."""
+    audit: Path | None = None
+    """The audit trail; None before there is a configuration."""
+    hostname: str = ""
+    """Our name in it."""
 
     @property
     def ca(self) -> CaFolder:
@@ -47,13 +51,18 @@ def find_site(config: Path | None) -> Site:
     except ConfigurationError:
         path = Path("gatepost.toml")
     if not path.exists():
-        return Site(path.parent, path.parent / "allowlist.toml", Edge("edge.example.org", 25))
+        folder = path.parent
+        edge = Edge("edge.example.org", 25)
+        return Site(folder, folder / "allowlist.toml", edge, CaFolder(folder / "ca"))
     from relay.config import load
 
     settings = load(path, os.environ).settings
     listener = _public_listener(settings)
     shown = listener.certificate[0].chain
-    return Site(path.parent, settings.allowlist, _edge_of(settings, listener), shown)
+    edge = _edge_of(settings, listener)
+    return Site(
+        path.parent, settings.allowlist, edge, shown, settings.audit.path, settings.hostname
+    )
 
 
 def _public_listener(settings: Settings) -> Listener:
