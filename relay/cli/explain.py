@@ -41,7 +41,8 @@ _BY_STATUS = {
     TrustStatus.REVOKED: "The certificate has been revoked by its CA: the partner needs a new one.",
     TrustStatus.REVOCATION_UNKNOWN: "Nobody could say whether the certificate is revoked: look at "
     "the CRL and the OCSP responder of its CA.",
-    TrustStatus.SUSPENDED: "The identity is suspended here.",
+    TrustStatus.SUSPENDED: "The identity is suspended here: `gatepost pin restore` lets it in again, "
+    "`gatepost pin list` shows who is suspended.",
 }  # fmt: skip
 
 _BY_RULE = {
@@ -174,7 +175,9 @@ def _refused_status(record: "Record") -> TrustStatus | None:
 
 
 def _name_for(record: "Record") -> str:
-    """Propose a name for a new identity: from the certificate, else from the greeting."""
+    """Propose a name for an identity: what it was called, else from certificate or greeting."""
+    if "identity" in record:
+        return str(record["identity"])
     subject = re.search(r"(?:^|,)CN=((?:[^,\\]|\\.)*)", record.get("subject", ""))
     proposed = (subject[1] if subject else "") or record.get("helo", "") or "new-partner"
     return re.sub(r"[^A-Za-z0-9._-]+", "-", proposed).strip("-._")[:64] or "new-partner"

@@ -44,6 +44,16 @@ def test_the_file_is_closed_to_strangers(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o007 == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_opens_first_belongs_to_whom_the_folder_belongs(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    os.chown(folder, 4711, 4712)
+    make(folder / "audit.jsonl").record("admin", {})
+    found = (folder / "audit.jsonl").stat()
+    assert (found.st_uid, found.st_gid) == (4711, 4712)
+
+
 def test_text_that_was_no_utf8_is_kept_escaped(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     make(path).record("refusal", {"helo": b"\xff".decode("utf-8", "surrogateescape")})

@@ -49,6 +49,16 @@ def test_every_status_that_refuses_has_advice(status: TrustStatus) -> None:
     assert advise([{**HANDSHAKE, "status": status.value}]).endswith((".", ":"))
 
 
+def test_a_session_that_was_ended_is_explained_by_its_end() -> None:
+    lost = {**HANDSHAKE, "kind": "refusal", "identity": "acme"}
+    admitted = {**HANDSHAKE, "status": "pinned", "identity": "acme"}
+    assert "not on the allowlist" in advise([admitted, lost])
+    assert pin_command([admitted, lost], None) == f"gatepost pin add acme --pin {PIN}"
+    suspended = {**lost, "status": "suspended", "reason": "suspended by eve: key stolen"}
+    assert "`gatepost pin restore`" in advise([admitted, suspended])
+    assert any("suspended by eve: key stolen" in line for line in tell(suspended))
+
+
 @pytest.mark.parametrize("status", [TrustStatus.PINNED, TrustStatus.NAMED])
 def test_who_was_let_in_needs_no_advice(status: TrustStatus) -> None:
     record = {**HANDSHAKE, "status": status.value}

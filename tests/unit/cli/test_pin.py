@@ -1,12 +1,16 @@
 """`gatepost pin`: the allowlist is edited as a careful person would."""
 
+import json
 import os
 import stat
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from relay.allowlist_file import add_identity, read_allowlist
+from relay.audit.record import FIELDS
+from relay.cli.operator_acts import operator
 from tests.kit.command_line import gatepost
 from tests.kit.pki import Authority, self_signed
 
@@ -65,6 +69,13 @@ def test_the_first_identity_makes_the_file(tmp_path):
     assert pin(tmp_path, "add", "acme", "--pin", A, "--senders", "@acme.example").code == 0
     assert text(tmp_path).startswith("# Who may send")
     assert list(identities(tmp_path)) == ["acme"]
+
+
+def test_a_first_pin_stands_behind_the_other_keys(site):
+    by_name = '[[identity]]\nname = "a"\nnames = ["dns:a.example"]\n\n# About the next one\n'
+    (site / "allowlist.toml").write_text(by_name + BY_HAND)
+    assert pin(site, "add", "a", "--pin", C).code == 0
+    assert f'names = ["dns:a.example"]\npins = ["{C}"]\n\n# About the next one' in text(site)
 
 
 def test_a_successor_is_added_and_comments_stay(site):
@@ -199,6 +210,146 @@ def test_identities_in_one_line_are_left_to_their_author(site):
     outcome = pin(site, "remove", "acme")
     assert outcome.code == 2
     assert "edit it by hand" in outcome.errors
+
+
+# --- suspend and restore ---------------------------------------------------------------------
+
+
+def test_a_suspension_stands_behind_the_keys_and_goes_without_a_trace(site):
+    outcome = pin(site, "suspend", "acme", "--reason", 'key "stolen"', "--json")
+    assert outcome.code == 0, outcome.errors
+    found = identities(site)["acme"].suspended
+    assert (found.reason, found.by, found.until) == ('key "stolen"', operator(), None)
+    assert datetime.now(UTC) - found.at < timedelta(minutes=5)
+    assert outcome.json["suspended"]["reason"] == 'key "stolen"'
+    lines = text(site).splitlines()
+    before = lines.index('senders = ["@acme.example"]')
+    assert lines[before + 1].startswith("suspended = {reason")
+    assert lines[before + 2 : before + 4] == ["", "# The printer on the second floor"]
+    assert pin(site, "restore", "acme").code == 0
+    assert text(site) == BY_HAND
+
+
+def test_a_suspension_may_have_an_end_and_a_later_one_counts(site):
+    assert pin(site, "suspend", "printer", "--reason", "x").code == 0
+    assert pin(site, "suspend", "printer", "--reason", "y", "--for", "1h30m").code == 0
+    found = identities(site)["printer"].suspended
+    assert found.reason == "y"
+    assert found.until - found.at == timedelta(minutes=90)
+
+
+@pytest.mark.parametrize("duration", ["2", "soon", "0s", "-2h", "99999999999w"])
+def test_a_duration_is_checked_before_anything_is_done(site, duration):
+    outcome = pin(site, "suspend", "acme", "--reason", "x", "--for", duration)
+    assert outcome.code == 2
+    assert "2h" in outcome.errors
+    assert text(site) == BY_HAND
+
+
+def test_only_who_is_suspended_can_be_restored(site):
+    outcome = pin(site, "restore", "acme")
+    assert outcome.code == 2
+    assert "acme is not suspended" in outcome.errors
+    assert pin(site, "restore", "nobody").code == 2
+    assert pin(site, "suspend", "nobody", "--reason", "x").code == 2
+    assert pin(site, "suspend", "acme").code == 2
+    assert text(site) == BY_HAND
+
+
+def test_list_and_show_say_who_is_suspended(site):
+    pin(site, "suspend", "acme", "--reason", "key stolen", "--for", "2h")
+    until = identities(site)["acme"].suspended.until
+    for command in (("list",), ("show", "acme")):
+        assert f"suspended until {until:%Y-%m-%d %H:%M} UTC" in pin(site, *command).output
+    assert f"by {operator()} at" in pin(site, "show", "acme").output
+    assert "key stolen" in pin(site, "show", "acme").output
+    acme, printer = pin(site, "list", "--json").json
+    assert acme["suspended"]["until"] == until.isoformat()
+    assert printer["suspended"] is None
+
+
+def test_a_suspension_that_is_over_is_no_state_any_more(site):
+    over = 'suspended = { reason = "x", until = 2020-01-01 }\n'
+    (site / "allowlist.toml").write_text(BY_HAND + over)
+    assert "suspended" not in pin(site, "list").output
+    assert "over" in pin(site, "show", "printer").output
+
+
+# --- on record -------------------------------------------------------------------------------
+
+CONFIGURATION = """\
+hostname = "edge.example.org"
+[[listener]]
+name = "partners"
+address = "127.0.0.1:2525"
+certificate = [{ chain = "edge.pem", key = "edge.key" }]
+[route."example.org"]
+hosts = ["127.0.0.1:10025"]
+tls = "off"
+"""
+
+
+@pytest.fixture
+def configured(site):
+    (site / "gatepost.toml").write_text(CONFIGURATION)
+    (site / "state").mkdir()
+    return site
+
+
+def acts(site):
+    return [json.loads(line) for line in (site / "state" / "audit.jsonl").read_text().splitlines()]
+
+
+def test_who_did_what_to_whom_is_on_record(configured):
+    for words in (
+        ("add", "branch", "--pin", C),
+        ("suspend", "acme", "--reason", "key stolen", "--for", "2h"),
+        ("restore", "acme"),
+        ("remove", "branch"),
+    ):
+        assert pin(configured, *words).code == 0
+    add, suspend, restore, remove = acts(configured)
+    for act in (add, suspend, restore, remove):
+        assert (act["kind"], act["node"], act["user"]) == ("admin", "edge.example.org", operator())
+        assert act.keys() <= FIELDS.keys()
+    assert (add["action"], add["target"], add["pins"]) == ("pin.add", "branch", [C])
+    assert (suspend["action"], suspend["reason"]) == ("pin.suspend", "key stolen")
+    assert datetime.fromisoformat(suspend["until"]) > datetime.now(UTC) + timedelta(minutes=110)
+    assert (restore["action"], restore["target"]) == ("pin.restore", "acme")
+    assert (remove["action"], remove["pins"]) == ("pin.remove", [C])
+
+
+def test_what_was_not_done_is_not_on_record(configured):
+    assert pin(configured, "remove", "nobody").code == 2
+    assert pin(configured, "restore", "acme").code == 2
+    assert not (configured / "state" / "audit.jsonl").exists()
+
+
+def test_an_act_that_cannot_be_recorded_is_done_all_the_same(configured):
+    (configured / "state" / "audit.jsonl").mkdir()
+    outcome = pin(configured, "suspend", "acme", "--reason", "x")
+    assert outcome.code == 0
+    assert "not on record" in outcome.errors
+    assert identities(configured)["acme"].suspended
+
+
+def test_before_the_first_start_there_is_no_trail(configured):
+    (configured / "state").rmdir()
+    outcome = pin(configured, "suspend", "acme", "--reason", "x")
+    assert (outcome.code, outcome.errors) == (0, "")
+    assert not (configured / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("user", "environment", "name"),
+    [(0, {"SUDO_USER": "eve"}, "eve"), (0, {}, "root"), (4711, {"SUDO_USER": "eve"}, "4711")],
+)
+def test_the_operator_is_named_also_behind_sudo(monkeypatch, user, environment, name):
+    monkeypatch.setattr(os, "getuid", lambda: user)
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    assert operator() == name
 
 
 # --- list and show ---------------------------------------------------------------------------
