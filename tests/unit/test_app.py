@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 from relay import app
@@ -22,7 +23,8 @@ class FakeSession:
 
 
 def worker(sessions):
-    blueprint = SimpleNamespace(material=SimpleNamespace(settings=None))
+    settings = SimpleNamespace(state_dir=Path("state"))
+    blueprint = SimpleNamespace(material=SimpleNamespace(settings=settings))
     made = app.Worker(blueprint, {}, None, None)
     made._trust = SimpleNamespace(version=1)
     made._sessions = set(sessions)
