@@ -21,6 +21,7 @@ from pydantic_core import PydanticUndefined
 from relay.audit import record
 from relay.settings import (
     Audit,
+    Ca,
     CertificateFiles,
     Limits,
     Listener,
@@ -109,6 +110,7 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[[listener]]", Listener),
     ('[route."example.org"]', Route),
     ("{ chain = ..., key = ... }", CertificateFiles),
+    ("[ca]", Ca),
     ("[limits]", Limits),
     ("[timeouts]", Timeouts),
     ("[revocation]", Revocation),

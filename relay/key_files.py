@@ -1,4 +1,4 @@
-"""Private keys and other new files on disk: made with mode 0600, never written over.
+"""Private keys and other files on disk: keys have mode 0600, new files never replace old ones.
 
 Knows nothing of certificates or of the CA.
 """
@@ -6,7 +6,9 @@ Knows nothing of certificates or of the CA.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+import tempfile
+from pathlib import Path
+from typing import Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -21,37 +23,27 @@ from cryptography.hazmat.primitives.serialization import (
 from relay.errors import ConfigurationError
 from relay.pki.issuing import PrivateKey
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 __all__ = [
-    "CaKeyType",
     "KeyType",
     "encode_private_key",
     "load_private_key",
-    "make_ca_key",
     "make_private_key",
     "refuse_existing",
+    "replace_file",
     "write_new",
 ]
 
-CaKeyType = Literal["ec", "p384", "rsa"]
-"""Kinds of keys for a CA: what every TLS library verifies in chains."""
-
 KeyType = Literal["ec", "p384", "rsa", "ed25519"]
-"""Kinds of keys for leaves."""
-
-
-def make_ca_key(kind: CaKeyType) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    """Draw a key for a CA: P-256, P-384 or RSA with 3072 bits."""
-    if kind == "rsa":
-        return rsa.generate_private_key(65537, 3072)
-    return ec.generate_private_key(ec.SECP384R1() if kind == "p384" else ec.SECP256R1())
+"""Kinds of keys, for CAs and for leaves."""
 
 
 def make_private_key(kind: KeyType) -> PrivateKey:
-    """Draw a key for a leaf."""
-    return ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else make_ca_key(kind)
+    """Draw a key: P-256, P-384, RSA with 3072 bits or Ed25519."""
+    if kind == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    if kind == "rsa":
+        return rsa.generate_private_key(65537, 3072)
+    return ec.generate_private_key(ec.SECP384R1() if kind == "p384" else ec.SECP256R1())
 
 
 def encode_private_key(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
@@ -112,3 +104,32 @@ def write_new(path: Path, content: bytes, *, is_secret: bool = False) -> None:
         file.write(content)
         file.flush()
         os.fsync(descriptor)
+
+
+def replace_file(path: Path, content: bytes, *, is_secret: bool = False) -> None:
+    """Put a file in the place of another, or where none is: all of it at once.
+
+    It takes over mode and owner of the old file. Raises OSError.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+            _take_over_mode(path, descriptor, 0o600 if is_secret else 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink()
+        raise
+
+
+def _take_over_mode(path: Path, descriptor: int, otherwise: int) -> None:
+    try:
+        old = path.stat()
+    except FileNotFoundError:
+        os.fchmod(descriptor, otherwise)
+        return
+    os.fchmod(descriptor, old.st_mode & 0o777)
+    if (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()) and os.geteuid() == 0:
+        os.fchown(descriptor, old.st_uid, old.st_gid)

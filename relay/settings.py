@@ -25,6 +25,7 @@ from relay.model import Endpoint, Network
 
 __all__ = [
     "Audit",
+    "Ca",
     "CertificateFiles",
     "Duration",
     "Limits",
@@ -432,6 +433,29 @@ class Log(_Table):
     """What is logged at all."""
 
 
+class Ca(_Table):
+    """Our own CA, and where `gatepost ca serve` publishes its list, answers OCSP and enrols (EST)."""
+
+    folder: Path = Path("ca")
+    """The CA's folder, as `gatepost ca init` makes it."""
+
+    url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/\S*)?)?$")
+    """How the world reaches `address`, as `"http://ca.example.org:8889"`: each certificate then says
+    where its list (`/crl`) and the OCSP responder (`/ocsp`) are. Empty: it does not."""
+
+    address: str = "127.0.0.1:8889"
+    """Where `gatepost ca serve` answers in plain HTTP: lists and OCSP, which are signed themselves."""
+
+    est_address: str = "127.0.0.1:8890"
+    """Where it enrols, over TLS (RFC 7030); only with `tls`."""
+
+    tls: CertificateFiles | None = None
+    """The server certificate for enrolment; without it there is none."""
+
+    est_lifetime: Duration = timedelta(days=90)
+    """How long a certificate holds that is enrolled over the wire."""
+
+
 class Settings(_Table):
     """The configuration file, `gatepost.toml`, plus what stands in `conf.d/*.toml` beside it."""
 
@@ -455,6 +479,9 @@ class Settings(_Table):
 
     route: dict[str, Route] = Field(min_length=1)
     """Where mail goes, by recipient domain."""
+
+    ca: Ca = Ca()
+    """Our own CA."""
 
     limits: Limits = Limits()
     """Limits."""

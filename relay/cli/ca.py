@@ -9,7 +9,7 @@ from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.output import emit
 from relay.cli.secrets import PassphraseFileOption, read_passphrase
 from relay.cli.site import find_site
-from relay.key_files import CaKeyType
+from relay.key_files import KeyType
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,15 +28,16 @@ def _group() -> None:
 def init(
     *,
     name: Annotated[str, typer.Option(help="The CA's name, as partners will see it.")] = "",
-    key_type: Annotated[CaKeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
+    key_type: Annotated[KeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
     days: Annotated[int, typer.Option(min=1, max=36500, help="How long it is valid.")] = 3650,
     passphrase_file: PassphraseFileOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a CA: ca/root.pem for everybody, ca/root.key for nobody else.
+    """Make a CA: a root (ca/root.pem for everybody), and the CA below it that issues.
 
-    The key is encrypted if --passphrase-file or $GATEPOST_CA_PASSPHRASE gives a passphrase.
+    Their keys are encrypted if --passphrase-file or $GATEPOST_CA_PASSPHRASE gives a passphrase. The root's may be kept
+    elsewhere: it is needed again only to renew or revoke the issuing CA.
     """
     site = find_site(config)
     made = create_ca(
@@ -45,11 +46,14 @@ def init(
         key_type=key_type,
         days=days,
         passphrase=read_passphrase(passphrase_file),
+        url=site.ca_url,
     )
     root = made.certificate()
     value = {
         "certificate": made.certificate_path,
         "key": made.key_path,
+        "issuing_certificate": made.issuing_path,
+        "issuing_key": made.issuing_key_path,
         "subject": root.subject,
         "not_after": root.not_after.isoformat(),
         "sha256": root.sha256,
@@ -57,7 +61,8 @@ def init(
 
     def human(console: "Console") -> None:
         console.print(f"{made.certificate_path}: {root.subject}, valid until {root.not_after:%F}")
-        console.print(f"{made.key_path}: its private key; keep a copy where nobody finds it")
+        console.print(f"{made.key_path}: its private key; better kept off this machine")
+        console.print(f"{made.issuing_path}, {made.issuing_key_path}: the CA that issues")
         console.print("Next: gatepost cert issue NAME --pin --senders @partner.example")
 
     emit(value, as_json=as_json, human=human)

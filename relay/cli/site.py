@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from relay.ca_folder import CaFolder
+from relay.ca_folder import CaFolder, publication_at
 from relay.cli.context import find_config
 from relay.cli.partner_guide import Edge
 from relay.errors import ConfigurationError
@@ -27,17 +27,15 @@ class Site(NamedTuple):
     folder: Path
     allowlist: Path
     edge: Edge
+    ca: CaFolder
+    """Our CA, which publishes where `[ca] url` says."""
+    ca_url: str = ""
     server_certificate: Path | None = None
     """What this relay shows to its clients, as far as it is known."""
     audit: Path | None = None
     """The audit trail; None before there is a configuration."""
     hostname: str = ""
     """Our name in it."""
-
-    @property
-    def ca(self) -> CaFolder:
-        """The CA beside the configuration."""
-        return CaFolder(self.folder / "ca")
 
 
 def find_site(config: Path | None) -> Site:
@@ -61,7 +59,14 @@ def find_site(config: Path | None) -> Site:
     shown = listener.certificate[0].chain
     edge = _edge_of(settings, listener)
     return Site(
-        path.parent, settings.allowlist, edge, shown, settings.audit.path, settings.hostname
+        path.parent,
+        settings.allowlist,
+        edge,
+        CaFolder(settings.ca.folder, publication_at(settings.ca.url)),
+        settings.ca.url,
+        shown,
+        settings.audit.path,
+        settings.hostname,
     )
 
 

@@ -1,4 +1,4 @@
-"""Our own small CA: its root, leaves for clients and servers, signed requests, PKCS#12 files.
+"""Our own small CA: root, intermediate, leaves, revocation lists, signed requests, PKCS#12 files.
 
 Pure: keys, times and serial numbers are given, nothing is drawn and nothing is written. Knows nothing
 of the CA's folder (`relay/ca_folder.py`). RFC 5280, RFC 2986 (requests), RFC 7292 (PKCS#12).
@@ -16,26 +16,31 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     pkcs12,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtendedKeyUsageOID, NameOID
 
 from relay.errors import ConfigurationError
 from relay.pki.certificate import PARSE_FAULTS, read_common_name, read_names
 from relay.pki.links import is_weak_key
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
 __all__ = [
     "Issuer",
     "PrivateKey",
     "PublicKey",
+    "Publication",
+    "Revoked",
     "Subject",
     "Validity",
+    "issue_crl",
+    "issue_intermediate",
     "issue_leaf",
     "issue_root",
     "pack_pkcs12",
     "read_request",
+    "read_wish",
 ]
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -49,11 +54,27 @@ class Validity(NamedTuple):
     not_after: datetime
 
 
+class Publication(NamedTuple):
+    """Where an issuer's list and its OCSP responder are; "" for nowhere."""
+
+    crl_url: str = ""
+    ocsp_url: str = ""
+
+
 class Issuer(NamedTuple):
-    """A CA certificate and its key."""
+    """A CA certificate and its key; what it signs says where to ask about it."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+    key: PrivateKey
+    published: Publication = Publication()
+
+
+class Revoked(NamedTuple):
+    """An entry of a revocation list."""
+
+    serial: int
+    at: datetime
+    reason: x509.ReasonFlags = x509.ReasonFlags.unspecified
 
 
 class Subject(NamedTuple):
@@ -67,9 +88,7 @@ class Subject(NamedTuple):
     purpose: Literal["client", "server"] = "client"
 
 
-def issue_root(
-    name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, serial: int, validity: Validity
-) -> x509.Certificate:
+def issue_root(name: str, key: PrivateKey, serial: int, validity: Validity) -> x509.Certificate:
     """Make a self-signed CA certificate; one more CA may stand below it."""
     subject = _name(name)
     builder = _builder(subject, subject, key.public_key(), serial, validity)
@@ -78,18 +97,29 @@ def issue_root(
     return _signed(builder, key)
 
 
+def issue_intermediate(
+    name: str,
+    public_key: PublicKey,
+    root: Issuer,
+    serial: int,
+    validity: Validity,
+) -> x509.Certificate:
+    """Sign the certificate of a CA that may sign leaves and no CAs."""
+    builder = _below(name, public_key, root, serial, validity)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_key_usage(signs_certificates=True), critical=True)
+    return _signed(builder, root.key)
+
+
 def issue_leaf(
-    subject: Subject, public_key: PublicKey, issuer: Issuer, serial: int, validity: Validity
+    subject: Subject,
+    public_key: PublicKey,
+    issuer: Issuer,
+    serial: int,
+    validity: Validity,
 ) -> x509.Certificate:
     """Sign a certificate for a client or a server; it never outlives its issuer."""
-    until = min(validity.not_after, issuer.certificate.not_valid_after_utc)
-    builder = _builder(
-        _name(subject.common_name),
-        issuer.certificate.subject,
-        public_key,
-        serial,
-        Validity(validity.not_before, until),
-    )
+    builder = _below(subject.common_name, public_key, issuer, serial, validity)
     builder = builder.add_extension(
         x509.BasicConstraints(ca=False, path_length=None), critical=True
     )
@@ -101,8 +131,58 @@ def issue_leaf(
     if subject.names:
         names = x509.SubjectAlternativeName([_general_name(each) for each in subject.names])
         builder = builder.add_extension(names, critical=False)
-    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
-    return _signed(builder.add_extension(identifier, critical=False), issuer.key)
+    return _signed(builder, issuer.key)
+
+
+def issue_crl(
+    issuer: Issuer, revoked: Iterable[Revoked], number: int, now: datetime, next_update: datetime
+) -> x509.CertificateRevocationList:
+    """Sign a complete list. An entry stays on it for ever: a signature may be older than its key."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.certificate.subject)
+        .last_update(now)
+        .next_update(next_update)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(_identifier(issuer), critical=False)
+    )
+    for each in revoked:
+        entry = x509.RevokedCertificateBuilder().serial_number(each.serial).revocation_date(each.at)
+        if each.reason is not x509.ReasonFlags.unspecified:  # RFC 5280 5.3.1: leave it out then
+            entry = entry.add_extension(x509.CRLReason(each.reason), critical=False)
+        builder = builder.add_revoked_certificate(entry.build())
+    return builder.sign(issuer.key, _digest(issuer.key))
+
+
+def _below(
+    name: str,
+    public_key: PublicKey,
+    issuer: Issuer,
+    serial: int,
+    validity: Validity,
+) -> x509.CertificateBuilder:
+    """Begin a certificate below an issuer, whom it never outlives, with where to ask about it."""
+    until = min(validity.not_after, issuer.certificate.not_valid_after_utc)
+    builder = _builder(
+        _name(name),
+        issuer.certificate.subject,
+        public_key,
+        serial,
+        Validity(validity.not_before, until),
+    ).add_extension(_identifier(issuer), critical=False)
+    if issuer.published.crl_url:  # RFC 5280 4.2.1.13
+        uri = x509.UniformResourceIdentifier(issuer.published.crl_url)
+        points = [x509.DistributionPoint([uri], None, None, None)]
+        builder = builder.add_extension(x509.CRLDistributionPoints(points), critical=False)
+    if issuer.published.ocsp_url:  # RFC 5280 4.2.2.1
+        uri = x509.UniformResourceIdentifier(issuer.published.ocsp_url)
+        access = x509.AccessDescription(AuthorityInformationAccessOID.OCSP, uri)
+        builder = builder.add_extension(x509.AuthorityInformationAccess([access]), critical=False)
+    return builder
+
+
+def _identifier(issuer: Issuer) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key())
 
 
 def _builder(
@@ -149,10 +229,12 @@ def _general_name(name: str) -> x509.GeneralName:
     return x509.IPAddress(ip_address(value))
 
 
-def _signed(
-    builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-) -> x509.Certificate:
-    return builder.sign(key, hashes.SHA256())
+def _signed(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
+    return builder.sign(key, _digest(key))
+
+
+def _digest(key: PrivateKey) -> hashes.SHA256 | None:
+    return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
 def read_request(pem: bytes) -> tuple[PublicKey, Subject]:
@@ -166,6 +248,14 @@ def read_request(pem: bytes) -> tuple[PublicKey, Subject]:
     """
     try:
         request = x509.load_pem_x509_csr(pem)
+    except PARSE_FAULTS as error:
+        raise _no_request("no readable signing request (PEM)") from error
+    return read_wish(request)
+
+
+def read_wish(request: x509.CertificateSigningRequest) -> tuple[PublicKey, Subject]:
+    """Read a parsed signing request. Raises as `read_request`."""
+    try:
         key = request.public_key()
         is_proven = request.is_signature_valid
         common_name, names = read_common_name(request.subject), read_names(request)
