@@ -74,8 +74,8 @@ class Stream(Protocol):
         """Do the client's side of a TLS handshake. Raises HandshakeFailed or as `receive`."""
         ...
 
-    async def close(self) -> None:
-        """Flush, send close_notify under TLS, close; bounded in time; never raises."""
+    async def close(self, last_words: bytes = b"") -> None:
+        """Flush, send the last words and close_notify under TLS; bounded in time; never raises."""
         ...
 
     def abort(self) -> None:

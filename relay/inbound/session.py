@@ -130,18 +130,18 @@ class Session:
             await self._converse()
         except DeadlinePassed:
             timely = failures.SHUTTING_DOWN if self._is_draining else failures.TIMED_OUT
-            self._end(self._ending or timely)
+            self._engine.close_with(self._ending or timely)
         except StreamError:
             pass  # nobody is left to be told; the handshake and the transaction are on record
         except Unavailable:
-            self._end(failures.UNEXPECTED)
+            self._engine.close_with(failures.UNEXPECTED)
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours: 451, never "passed"
             log_id = self._services.audit.fault("session failed", error)
-            self._end(failures.internal_error(log_id))
+            self._engine.close_with(failures.internal_error(log_id))
         finally:
             self._is_over = True
             self._forget_transaction()
-            await self._stream.close()
+            await self._stream.close(last_words=self._engine.data_to_send())
 
     def drain(self) -> None:
         """End with 421 4.3.2: at once if idle, else when the transaction in flight is done."""
@@ -195,7 +195,6 @@ class Session:
                 await self._receive()
                 continue
             if type(event) is events.Closed:
-                self._flush()
                 return
             await _HANDLERS[type(event)](self, event)
             if self._ending is not None:
@@ -246,11 +245,6 @@ class Session:
         if data:
             self._stream.send(data)
         self._is_acknowledging = False
-
-    def _end(self, reply: Reply) -> None:
-        """Queue a last reply, if there is still somebody to read it, and be done."""
-        self._engine.close_with(reply)
-        self._flush()
 
     # --- who is this? ---------------------------------------------------------------------
 

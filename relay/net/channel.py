@@ -66,6 +66,11 @@ class TlsChannel:
         self._has_leftover = self.has_grown = True
         return True
 
+    @property
+    def is_tls13(self) -> bool:
+        """Whether TLS 1.3 was negotiated."""
+        return self.connection.get_protocol_version() == SSL.TLS1_3_VERSION
+
     def on_first_bytes(self, call: Callable[[], None]) -> None:
         """Have something done once, when the first plain bytes have come."""
         self._on_first = call

@@ -366,7 +366,7 @@ class TcpStream(asyncio.Protocol):
     ) -> TlsChannel:
         self._channel = channel = TlsChannel(connection)
         try:
-            await self._exchange(channel)
+            await self._exchange(channel, is_server=hello is not None)
         except SSL.Error as error:
             raise self._sealed(describe_failure(error, profile, hello), hello) from error
         except ConnectionLost as error:
@@ -374,16 +374,19 @@ class TcpStream(asyncio.Protocol):
         except DeadlinePassed:
             self._sealed("too slow")
             raise
-        channel.rest()  # idle connections should not have to keep what a handshake takes
         return channel
 
-    async def _exchange(self, channel: TlsChannel) -> None:
+    async def _exchange(self, channel: TlsChannel, *, is_server: bool) -> None:
         """Pass handshake messages to and fro until both sides are done; an alert is sent, too."""
         while True:
             try:
                 is_done = channel.shake_hands()
-            finally:
+            except SSL.Error:
                 self._ship(channel)
+                raise
+            if is_done and is_server and channel.is_tls13:
+                return  # RFC 8446 4.6.1: only tickets are left to send; they go with what comes next
+            self._ship(channel)
             if is_done:
                 return
             while not channel.feed(self._inbox):
@@ -409,8 +412,8 @@ class TcpStream(asyncio.Protocol):
 
     # --- the end --------------------------------------------------------------------------
 
-    async def close(self) -> None:
-        """Flush, send close_notify under TLS, close; bounded in time; see `ports.Stream`.
+    async def close(self, last_words: bytes = b"") -> None:
+        """Flush, send the last words and close_notify, close; bounded in time; see `ports.Stream`.
 
         After our FIN we read on for a moment and throw away what comes: closing on unread bytes would
         make the kernel send a reset, which can destroy our last reply on its way (RFC 1122 4.2.2.13).
@@ -421,22 +424,20 @@ class TcpStream(asyncio.Protocol):
         self._wake_all()  # who waits in another task must not wait for ever
         self.set_deadline(_CLOSE_TIME)
         try:
-            await self._part()
+            await self._part(last_words)
         except (StreamError, OSError):
             self.abort()
         except asyncio.CancelledError:
             self.abort()
             raise
 
-    async def _part(self) -> None:
+    async def _part(self, last_words: bytes) -> None:
         self._inbox.clear()
         self._resume_reading()
         if not self._problem:
             while self._has_unsent():
                 await self._writable()
-            if self._channel is not None:
-                self._channel.say_goodbye()
-                self._ship(self._channel)
+            self._say_goodbye(last_words)
         if not self._eof:
             self._transport.write_eof()
         while not (self._eof or self._lost):
@@ -444,6 +445,15 @@ class TcpStream(asyncio.Protocol):
         self._transport.close()
         while not self._lost:
             await self._readable()
+
+    def _say_goodbye(self, last_words: bytes) -> None:
+        if self._channel is None:
+            self._write(last_words)
+            return
+        if last_words:
+            self._channel.encrypt(last_words)
+        self._channel.say_goodbye()
+        self._ship(self._channel)  # both in one segment
 
     def abort(self) -> None:
         """Close at once."""

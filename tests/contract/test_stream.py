@@ -199,6 +199,21 @@ def test_what_is_sent_after_the_end_is_dropped_in_silence(talk) -> None:
     talk(conversation)
 
 
+@pytest.mark.parametrize("with_tls", [False, True], ids=["plain", "tls"])
+def test_last_words_come_after_what_was_sent_and_before_the_end(talk, with_tls: bool) -> None:
+    async def conversation(server: Stream, client: Stream) -> None:
+        if with_tls:
+            await start_tls(server, client)
+        body = bytes(300_000)  # more than a socket takes at once
+        server.send(b"250 2.0.0 Ok\r\n", body)
+        closing = asyncio.create_task(server.close(last_words=b"221 2.0.0 Bye\r\n"))
+        assert await all_of(client) == b"250 2.0.0 Ok\r\n" + body + b"221 2.0.0 Bye\r\n"
+        await asyncio.gather(client.close(), closing)
+        await server.close(last_words=b"and another thing")
+
+    talk(conversation)
+
+
 def test_closing_twice_is_closing_once(talk) -> None:
     async def conversation(server: Stream, client: Stream) -> None:
         await asyncio.gather(server.close(), client.close())

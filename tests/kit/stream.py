@@ -99,7 +99,9 @@ class MemoryStream:
         self.server_name = server_name
         return await self._shake_hands()
 
-    async def close(self) -> None:
+    async def close(self, last_words: bytes = b"") -> None:
+        if last_words:
+            self.send(last_words)
         if not self._is_closed:
             self._is_closed = True
             self._other._reach_end()

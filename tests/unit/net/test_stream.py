@@ -243,6 +243,42 @@ def test_a_client_that_leaves_after_its_offer_is_recorded_with_it(run) -> None:
     run(talk())
 
 
+class Written:
+    """A transport that remembers what was written, write by write."""
+
+    def __init__(self, stream: TcpStream) -> None:
+        self.transport, self.pieces = stream._transport, []
+        stream._transport = self
+
+    def write(self, data: bytes) -> None:
+        self.pieces.append(data)
+        self.transport.write(data)
+
+    def __getattr__(self, name: str):
+        return getattr(self.transport, name)
+
+
+@pytest.mark.parametrize("server_speaks", [True, False])
+def test_tickets_go_with_the_first_words_or_before_the_first_wait(run, server_speaks: bool) -> None:
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            written = Written(server)
+            await start_tls(server, client)
+            written.pieces.clear()
+            waiting = asyncio.create_task(client.receive())
+            if server_speaks:
+                server.send(b"220 edge.example.org ESMTP\r\n")
+                assert await waiting == b"220 edge.example.org ESMTP\r\n"
+            else:
+                listening = asyncio.create_task(server.receive())
+                await asyncio.sleep(0)
+                listening.cancel()
+                waiting.cancel()
+            assert [len(each) > 1000 for each in written.pieces] == [True]
+
+    run(talk())
+
+
 @pytest.mark.parametrize("part", [b"", HELLO[:20], offer()])
 def test_half_a_handshake_meets_the_deadline(run, part: bytes) -> None:
     async def talk() -> None:
@@ -253,6 +289,14 @@ def test_half_a_handshake_meets_the_deadline(run, part: bytes) -> None:
                 await server.start_tls_server(server_tls(SERVER))
             server.send(b"nothing in clear")
             assert server.is_closing
+            closing = asyncio.create_task(server.close(last_words=b"not even at the end"))
+            heard = b""
+            while data := await client.receive():
+                heard += data
+            assert b"clear" not in heard
+            assert b"end" not in heard
+            await client.close()
+            await closing
 
     run(talk())
 
