@@ -20,6 +20,7 @@ __all__ = [
     "MODE_RELEASE_BUFFERS",
     "OP_PRIORITIZE_CHACHA",
     "Records",
+    "ask_for_certificate",
     "certificate_ders",
     "describe_error",
     "is_resumed",
@@ -48,6 +49,25 @@ def set_groups(context: SSL.Context, groups: str) -> None:
     if _LIBRARY.SSL_CTX_set1_curves_list(handle, groups.encode("ascii")) != 1:
         _LIBRARY.ERR_clear_error()
         raise ValueError(f"this OpenSSL has not all of the groups {groups}")
+
+
+def ask_for_certificate(context: SSL.Context) -> None:
+    """Ask clients for a certificate and let each one pass; who it is gets decided elsewhere.
+
+    As `SSL.Context.set_verify` with a callback that says yes; but OpenSSL calls three times for a
+    leaf alone, and pyOpenSSL would make an object of the certificate each time.
+    """
+    handle = cast("Any", context)._context
+    _LIBRARY.SSL_CTX_set_verify(handle, SSL.VERIFY_PEER, _ACCEPT)
+
+
+def _accept(_is_verified: int, store: Any) -> int:
+    _LIBRARY.X509_STORE_CTX_set_error(store, 0)  # X509_V_OK: the session remembers it
+    return 1
+
+
+_ACCEPT: Final = _FFI.callback("int (*)(int, X509_STORE_CTX *)", _accept)
+"""Lives as long as the process: contexts hold the bare pointer."""
 
 
 def is_resumed(connection: SSL.Connection) -> bool:

@@ -35,6 +35,7 @@ from relay.net.openssl import (
     MODE_ENABLE_PARTIAL_WRITE,
     MODE_RELEASE_BUFFERS,
     OP_PRIORITIZE_CHACHA,
+    ask_for_certificate,
     certificate_ders,
     describe_error,
     is_resumed,
@@ -186,7 +187,7 @@ def _server_context(
     context.set_session_id(session_id)
     context.set_timeout(profile.session_hours * 3600)
     if request_certificate:
-        context.set_verify(SSL.VERIFY_PEER, _accept_any)
+        ask_for_certificate(context)
     return context
 
 
@@ -248,11 +249,6 @@ def _key_kind(key: PrivateKeyTypes) -> str:
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return "ed25519"
     return "ed448" if isinstance(key, ed448.Ed448PrivateKey) else "rsa"
-
-
-def _accept_any(*_: object) -> bool:
-    """Let every certificate pass; who it is and whether that is enough is decided elsewhere."""
-    return True
 
 
 def _sni(name: str) -> bytes:
