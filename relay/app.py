@@ -50,7 +50,7 @@ log = structlog.get_logger("gatepost")
 _REPORT_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 """How soon live sessions are looked at once trust may have changed."""
-_SLICE_SECONDS = 0.005
+_SLICE_SECONDS = 0.002
 """How long that may hold up the event loop at a time."""
 
 
