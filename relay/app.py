@@ -152,8 +152,8 @@ class Worker:
             budget=self._row,
             statistics=self._row,
         )
-        # What was made before the fork stays for good: the collector need not look at it again.
-        gc.collect()
+        # What was made before the fork stays for good: the collector need not look at it again. It
+        # must not look even once: that writes to each object, and 13 MiB would no longer be shared.
         gc.freeze()
         # Nothing of a connection is a circle, so the collector finds little. A full round over ten
         # thousand connections would hold the loop up for 0.15 s, so there is one hardly ever.
