@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
-from base64 import b32encode
 from datetime import UTC, datetime
 from secrets import token_bytes
 from typing import Final
 
 __all__ = ["SystemClock"]
 
-# From base64's alphabet of 32 to Crockford's, which has no look-alikes: no I, L, O, U.
-_CROCKFORD: Final = bytes.maketrans(
-    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-)
+# Crockford's alphabet has no look-alikes: no I, L, O, U. Each stands for eight of the 256 bytes.
+_CROCKFORD: Final = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ" * 8
 
 
 class SystemClock:
@@ -29,4 +26,4 @@ class SystemClock:
 
     def reference(self) -> str:
         """A new reference id of 12 characters."""
-        return b32encode(token_bytes(10)).translate(_CROCKFORD)[:12].decode()
+        return token_bytes(12).translate(_CROCKFORD).decode()
