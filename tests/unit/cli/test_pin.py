@@ -319,6 +319,14 @@ def test_who_did_what_to_whom_is_on_record(configured):
     assert (remove["action"], remove["pins"]) == ("pin.remove", [C])
 
 
+def test_a_certificate_made_with_its_pin_is_on_record_too(configured):
+    config = ("--config", configured / "gatepost.toml")
+    assert gatepost("ca", "init", *config).code == 0
+    assert gatepost("cert", "issue", "branch", "--pin", *config).code == 0
+    (act,) = [act for act in acts(configured) if act["action"] == "pin.add"]
+    assert (act["target"], act["pins"]) == ("branch", list(identities(configured)["branch"].pins))
+
+
 def test_what_was_not_done_is_not_on_record(configured):
     assert pin(configured, "remove", "nobody").code == 2
     assert pin(configured, "restore", "acme").code == 2
