@@ -21,23 +21,51 @@ if TYPE_CHECKING:
 
     from relay.net.tally import Tally
 
-__all__ = ["Crew", "WorkerProcess"]
+__all__ = ["ChildProcess", "Crew", "WorkerProcess"]
 
 _ORDER_SECONDS = 5.0
 """How long a worker that does not read may hold its parent up."""
 
 
-@dataclass
-class WorkerProcess:
-    """One worker."""
+@dataclass(kw_only=True)
+class ChildProcess:
+    """A process that we have forked, and our end of the socket pair to it."""
 
     pid: int
+    control: socket.socket
+    started: float = field(default_factory=time.monotonic)
+    inbox: bytearray = field(default_factory=bytearray)
+
+    def order(self, order: dict[str, object]) -> None:
+        """Tell it something."""
+        with contextlib.suppress(OSError):  # it has just died: SIGCHLD tells
+            self.control.settimeout(_ORDER_SECONDS)
+            self.control.sendall(json.dumps(order).encode() + b"\n")
+            self.control.setblocking(False)  # noqa: FBT003
+
+    def receive(self) -> list[dict[str, object]] | None:
+        """Return the messages that have come; None at the end of the stream: it is gone."""
+        try:
+            data = self.control.recv(65536)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        if not data:
+            return None
+        self.inbox += data
+        *lines, rest = self.inbox.split(b"\n")
+        self.inbox = rest
+        return [json.loads(line) for line in lines]
+
+
+@dataclass(kw_only=True)
+class WorkerProcess(ChildProcess):
+    """One worker."""
+
     slot: int
     generation: int
-    control: socket.socket
-    started: float
     is_ready: bool = False
-    inbox: bytearray = field(default_factory=bytearray)
 
 
 class Crew:
@@ -86,21 +114,22 @@ class Crew:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            for other in self._workers.values():
-                other.control.close()
+            self.close()
             become(slot, theirs)
         theirs.close()
         ours.setblocking(False)  # noqa: FBT003  the socket module's own signature
-        worker = WorkerProcess(pid, slot, generation, ours, time.monotonic())
+        worker = WorkerProcess(pid=pid, control=ours, slot=slot, generation=generation)
         self._workers[pid] = worker
         self._selector.register(ours, selectors.EVENT_READ, lambda _: self._read(worker))
 
+    def close(self) -> None:
+        """Let go of all workers' sockets: in a child, they are its parent's."""
+        for worker in self._workers.values():
+            worker.control.close()
+
     def order(self, worker: WorkerProcess, order: dict[str, object]) -> None:
         """Tell a worker something."""
-        with contextlib.suppress(OSError):  # it has just died: SIGCHLD tells
-            worker.control.settimeout(_ORDER_SECONDS)
-            worker.control.sendall(json.dumps(order).encode() + b"\n")
-            worker.control.setblocking(False)  # noqa: FBT003
+        worker.order(order)
 
     def order_all(self, order: dict[str, object]) -> None:
         """Tell all workers something."""
@@ -133,19 +162,11 @@ class Crew:
 
     def _read(self, worker: WorkerProcess) -> None:
         """Read a worker's messages; at the end of the stream it is gone (SIGCHLD follows)."""
-        try:
-            data = worker.control.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
+        messages = worker.receive()
+        if messages is None:
             self._close(worker)
             return
-        worker.inbox += data
-        while (end := worker.inbox.find(b"\n")) >= 0:
-            message = json.loads(worker.inbox[:end])
-            del worker.inbox[: end + 1]
+        for message in messages:
             self._hear(worker, message)
 
     def _close(self, worker: WorkerProcess) -> None:

@@ -22,7 +22,7 @@ import selectors
 import signal
 import socket
 import time
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import structlog
 import uvloop
@@ -33,6 +33,7 @@ from relay.audit.log import AuditLog
 from relay.control import Caller, ControlServer
 from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
+from relay.keeper_process import KeeperProcess, keep
 from relay.material import load_material, read_allowlist
 from relay.net.listener import open_sockets
 from relay.net.notify import Notifier
@@ -40,7 +41,7 @@ from relay.net.tally import Tally
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Coroutine, Mapping
     from pathlib import Path
 
     from relay.settings import Settings
@@ -55,6 +56,8 @@ LONG_LIFE_SECONDS = 10.0
 """A worker that lived longer is replaced at once; one that dies young, with a growing delay."""
 MAX_RESTART_DELAY_SECONDS = 30.0
 MAX_INTERMEDIATES = 1000
+MAX_PREPARATION_SECONDS = 30.0
+"""How long workers wait for revocation lists to be read before they are forked without."""
 SPARE_DESCRIPTORS = 512
 """For next hops, files and pipes, besides one a connection."""
 
@@ -86,6 +89,8 @@ class Supervisor:
         self._generation = 0
         self._previous: _Previous | None = None
         self._intermediates: list[str] = []
+        self._keeper: KeeperProcess
+        self._crl_sources: list[object] = []
         self._waiting_for_reload: list[Caller] = []
         self._asking_for_reload: list[Caller] = []
         self._restart_at: float | None = None
@@ -124,8 +129,9 @@ class Supervisor:
         self._tally = Tally(4 * self._worker_count() + 4)
         self._crew = Crew(self._selector, self._tally, self._hear)
         self._install_signals()
+        self._keeper = KeeperProcess(self._selector, self._become_keeper, self._hear_keeper)
         self._watch()
-        self._fill_up()
+        self._prepare_workers()
         while len(self._crew) or not self._is_stopping:
             self._wait()
         self._clean_up()
@@ -233,6 +239,7 @@ class Supervisor:
             log.error("administrative act not recorded", action=action, error=str(error))
 
     def _clean_up(self) -> None:
+        self._keeper.stop()
         self._put_on_record("stop")
         for listening in self._sockets.values():
             _close_all(listening)
@@ -254,6 +261,7 @@ class Supervisor:
             if now >= self._stop_at:
                 self._crew.kill(self._crew.workers)
             return
+        self._keeper.tick()
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._fill_up()
@@ -287,6 +295,11 @@ class Supervisor:
 
     # --- workers ---------------------------------------------------------------------------
 
+    def _prepare_workers(self) -> None:
+        """Have the configuration's revocation lists read first: nobody revoked slips in meanwhile."""
+        self._restart_at = time.monotonic() + MAX_PREPARATION_SECONDS
+        self._keeper.start()
+
     def _fill_up(self) -> None:
         """Fork what is missing of the current generation."""
         for _ in range(self._worker_count() - len(self._crew.of(self._generation))):
@@ -298,6 +311,32 @@ class Supervisor:
 
     def _become_worker(self, slot: int, control: socket.socket) -> NoReturn:
         """The child's side of the fork."""
+
+        def begin() -> Coroutine[Any, Any, None]:
+            self._keeper.close()
+            by_name = {
+                listener.name: self._sockets[listener.address]
+                for listener in self._settings.listener
+            }
+            row = self._tally.row(slot)
+            return app.Worker(self._blueprint, by_name, row, control, self._intermediates).run()
+
+        self._become(begin)
+
+    def _become_keeper(self, control: socket.socket) -> NoReturn:
+        """The same for the process that keeps the revocation lists."""
+
+        def begin() -> Coroutine[Any, Any, None]:
+            self._crew.close()
+            previous = self._previous.sockets if self._previous is not None else {}
+            for listening in (*self._sockets.values(), *previous.values()):
+                _close_all(listening)
+            return keep(self._blueprint.material, control)
+
+        self._become(begin)
+
+    def _become(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
+        """Be a child process from here on."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -310,17 +349,10 @@ class Supervisor:
             self._control.close(is_child=True)
             _close_all(self._signal_sockets)
             self._drop_privileges()
-            by_name = {
-                listener.name: self._sockets[listener.address]
-                for listener in self._settings.listener
-            }
-            worker = app.Worker(
-                self._blueprint, by_name, self._tally.row(slot), control, self._intermediates
-            )
-            uvloop.run(worker.run())
+            uvloop.run(begin())
             code = 0
         except Exception:
-            log.exception("worker failed")
+            log.exception("process failed")
         finally:
             os._exit(code)
 
@@ -338,6 +370,18 @@ class Supervisor:
                 self._worker_ready()
             case "intermediate":
                 self._share_intermediate(str(message["certificate"]))
+            case "want":
+                self._keeper.want(message)
+
+    def _hear_keeper(self, message: dict[str, Any]) -> None:
+        match message["event"]:
+            case "ready":
+                if not self._is_stopping:
+                    self._restart_at = None
+                    self._fill_up()
+            case "revocation":
+                self._crl_sources = message["sources"]
+                self._crew.order_all({"order": "revocation"})
 
     def _share_intermediate(self, certificate: str) -> None:
         """Tell all workers of a CA certificate: who resumes a session sends its own only."""
@@ -398,7 +442,7 @@ class Supervisor:
         self._generation += 1
         self._watch()
         log.info("reloading", generation=self._generation)
-        self._fill_up()
+        self._prepare_workers()
         return None
 
     def _abandon_reload(self, previous: _Previous) -> None:
@@ -413,6 +457,7 @@ class Supervisor:
         older = [w.generation for w in self._crew.workers if w.generation < self._generation]
         self._generation = max(older, default=self._generation + 1)
         self._restart_at = time.monotonic() + 1
+        self._keeper.start()
         log.error("reload failed, the old workers go on")
         self._answer_reload({"ok": False, "error": "a new worker failed to start; see the log"})
 
@@ -508,6 +553,7 @@ class Supervisor:
                 }
                 for worker in self._crew.workers
             ],
+            "crl_sources": self._crl_sources,
         }
 
 

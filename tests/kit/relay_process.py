@@ -160,7 +160,8 @@ class RelayProcess:
 
     def workers(self) -> list[int]:
         """Return the processes that serve connections."""
-        return children(self.pid)
+        told = json.loads(self.command("status", "--json").stdout)
+        return [each["pid"] for each in told["workers"]]
 
     def audit(self, **wanted: object) -> list[dict[str, Any]]:
         """Return the audit records whose fields have these values, oldest first."""
@@ -194,18 +195,18 @@ class RelayProcess:
         if self._process is None:
             return
         if self._process.poll() is None:
-            workers = self.workers()
+            processes = children(self.pid)
             self.signal(signal.SIGTERM)
             try:
                 self.wait()
-                wait_until("no worker left", lambda: not any(map(_is_alive, workers)), 5)
+                wait_until("no process left", lambda: not any(map(_is_alive, processes)), 5)
             except BaseException:
-                self._kill(workers)
+                self._kill(processes)
                 raise
         assert self._process.returncode == 0, f"{self._process.returncode}: {self.log()}"
 
-    def _kill(self, workers: list[int]) -> None:
-        for pid in [self.pid, *workers]:
+    def _kill(self, processes: list[int]) -> None:
+        for pid in [self.pid, *processes]:
             if _is_alive(pid):
                 os.kill(pid, signal.SIGKILL)
         self.wait()

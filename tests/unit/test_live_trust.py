@@ -26,7 +26,9 @@ def facts(*certificates, resumed=False):
 def live(text, clock, **options):
     material = SimpleNamespace(
         allowlist=parse_allowlist(text, "allowlist.toml"),
+        settings=SimpleNamespace(listener=[SimpleNamespace(name="partners", revocation="soft")]),
         listeners={"partners": SimpleNamespace(anchors=(Certificate(ROOT.cert),))},
+        authorities=(),
     )
     return LiveTrust(material, clock, **options)
 
