@@ -11,12 +11,17 @@ from relay import app
 class FakeSession:
     """Takes its time, and counts how often it was asked."""
 
-    def __init__(self, seconds=0.0):
+    reference = "REF"
+
+    def __init__(self, seconds=0.0, error=None):
         self.asked = 0
+        self._error = error
         self._seconds = seconds
 
     def reconsider(self):
         self.asked += 1
+        if self._error is not None:
+            raise self._error
         end = time.perf_counter() + self._seconds
         while time.perf_counter() < end:
             pass
@@ -87,3 +92,9 @@ def test_many_sessions_leave_the_loop_to_others_in_between():
     asyncio.run(script())
     steps = [after - before for before, after in zip(turns, turns[1:], strict=False)]
     assert max(steps) <= 5  # milliseconds, as each session takes one
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_asked():
+    sessions = [FakeSession(error=RuntimeError("broken")), *(FakeSession() for _ in range(9))]
+    asyncio.run(worker(sessions)._reconsider())
+    assert [each.asked for each in sessions] == [1] * 10
