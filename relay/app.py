@@ -32,11 +32,13 @@ from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.certificate import Certificate
 from relay.policy.engine import Engine as Policy
 from relay.policy.rules import IDENTITY_RULES
+from relay.revocation.folder import CrlFolder
+from relay.revocation.view import CrlView
 from relay.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from relay.material import Material
     from relay.net.stream import TcpStream
@@ -124,6 +126,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.AbstractServer] = []
         self._stopped: asyncio.Event
+        self._crls = CrlFolder(self._settings.state_dir / "crl")
         self._trust: LiveTrust
         self._services: Services
 
@@ -136,7 +139,9 @@ class Worker:
         forwarder = Forwarder(
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )
-        self._trust = LiveTrust(self._blueprint.material, clock, self._tell_of)
+        crls = CrlView(settings.revocation.grace, self._want if settings.revocation.fetch else None)
+        self._trust = LiveTrust(self._blueprint.material, clock, self._tell_of, crls)
+        self._trust.replace_crls(self._crls.read())
         for certificate in self._intermediates:
             self._learn(certificate)
         self._row.memory_budget = settings.limits.memory_budget
@@ -260,6 +265,8 @@ class Worker:
                     audit.reopen()
                 case "intermediate":
                     self._learn(order["certificate"])
+                case "revocation":
+                    self._trust.replace_crls(await asyncio.to_thread(self._crls.read))
                 case "allowlist":
                     # The supervisor has checked it; a thread keeps the loop free.
                     self._trust.replace(
@@ -292,6 +299,11 @@ class Worker:
         """Have the other workers learn of a CA certificate (base64 of its DER)."""
         text = base64.b64encode(certificate.der).decode()
         self._tell({"event": "intermediate", "certificate": text})
+
+    def _want(self, urls: Sequence[str], delta_urls: Sequence[str], issuer: Certificate) -> None:
+        """Have the revocation lists of a CA fetched from where a certificate of it says."""
+        text = base64.b64encode(issuer.der).decode()
+        self._tell({"event": "want", "urls": urls, "delta_urls": delta_urls, "issuer": text})
 
     def _learn(self, certificate: str) -> None:
         self._trust.intermediates.add(Certificate(base64.b64decode(certificate)))
