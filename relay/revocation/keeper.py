@@ -35,7 +35,8 @@ __all__ = ["Keeper", "next_look"]
 
 log = structlog.get_logger("gatepost")
 
-_LOOK_AT_FILES_SECONDS: Final = 2.0
+_LOOK_AT_FILES_SECONDS: Final = 0.25
+"""A revocation ends live sessions within a second, the time to notice it included."""
 _SOURCES: Final = "sources.json"
 
 

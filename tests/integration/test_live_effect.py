@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
 
 from tests.kit import clients
 from tests.kit.relay_process import wait_until
+from tests.kit.revocation import make_crl
 from tests.kit.site import RECIPIENT, SENDER
 
 EACH = 250
@@ -75,11 +77,22 @@ async def live(port, context, number):
 
 
 @pytest.fixture
-def relay(site, own_upstream, start_relay):
+def revocations(site, tmp_path):
+    """The list of what the clients' CA has revoked: nothing yet."""
+    path = tmp_path / "ca.crl"
+    path.write_bytes(make_crl(site.authority))
+    return path
+
+
+@pytest.fixture
+def relay(site, own_upstream, start_relay, revocations):
     return start_relay(
         own_upstream.port,
         allowlist=site.allowlist(OTHER.format(pin=site.unpinned.pin)),
-        listener={"tls": "implicit"},
+        listener={"tls": "implicit", "client_ca": [str(site.ca)]},
+        revocation={
+            "authority": [{"certificate": str(site.ca), "crl_files": [str(revocations)]}],
+        },
     )
 
 
@@ -117,8 +130,18 @@ def let_the_pin_expire(site, relay):
 TOLD_AND_RECORDED = {
     "unpinned": ("Client certificate not on the allowlist", "no identity has its key"),
     "suspended": ("Identity suspended", "key stolen"),
+    "revoked": ("Client certificate has been revoked", "revoked"),
     "expired": ("Client certificate or its pin has expired", "counted until"),
 }
+
+
+def revoke(site, relay):
+    (certificate,) = x509.load_pem_x509_certificates(site.pinned.chain.read_bytes())
+    path = relay.folder.parent / "ca.crl"
+    made = path.with_suffix(".new")
+    made.write_bytes(make_crl(site.authority, [certificate.serial_number], number=2))
+    made.replace(path)
+    return time.time()
 
 
 @pytest.mark.parametrize(
@@ -128,6 +151,7 @@ TOLD_AND_RECORDED = {
         (remove_by_command, "unpinned"),
         (suspend, "suspended"),
         (let_the_pin_expire, "expired"),
+        (revoke, "revoked"),
     ],
 )
 def test_its_sessions_end_within_a_second_and_no_other_notices(
