@@ -347,7 +347,7 @@ def _fault_of_issuer(crl: CertificateList, issuer: Certificate) -> str | None:
 def _fault_of_dates(crl: CertificateList, now: datetime, grace: timedelta) -> str | None:
     if crl.this_update > now + CLOCK_SKEW:
         return f"it is from the future: {crl.this_update:%Y-%m-%d %H:%M} UTC"
-    if crl.next_update is not None and now > crl.next_update + grace:
+    if crl.next_update is not None and now - grace > crl.next_update:
         return f"it is stale: it counted until {crl.next_update:%Y-%m-%d %H:%M} UTC"
     return None
 

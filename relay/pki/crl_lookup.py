@@ -150,7 +150,7 @@ def _look_into(held: HeldList, serial: int, now: datetime, grace: timedelta) -> 
 
 
 def _is_stale(header: IndexHeader, now: datetime, grace: timedelta) -> bool:
-    return now > header.next_update + grace
+    return now - grace > header.next_update  # added to, 9999-12-31 would overflow
 
 
 def _answer(header: IndexHeader, entry: Entry | None, now: datetime, grace: timedelta) -> Answer:
