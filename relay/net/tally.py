@@ -12,6 +12,7 @@ Decides nothing about sessions; it only counts.
 from __future__ import annotations
 
 import mmap
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -85,6 +86,7 @@ class Row:
         self.memory_budget = 0
 
     @staticmethod
+    @lru_cache(maxsize=4096)  # asked when a connection opens, and when it ends
     def cells_of(address: str) -> tuple[int, int]:
         """Where connections of an address are counted."""
         digest = blake2b(address.encode(), digest_size=4).digest()

@@ -64,6 +64,9 @@ class ServerLimits(NamedTuple):
     """NOOP, RSET and the like since the last accepted MAIL; each one more counts as an error."""
 
 
+_NOTHING: Final = Extensions()
+"""What is offered before the first EHLO, and after HELO."""
+
 _Question = Hello | StartTls | MailFrom | RcptTo | DataStart | Message
 
 
@@ -120,7 +123,7 @@ class ServerEngine:
         self._question: _Question | None = None
         self._reception: Reception | None = None
         self._chunk: Chunk | None = None
-        self._offered = Extensions()
+        self._offered = _NOTHING
         self._max_message_bytes = limits.max_message_bytes
         self._max_recipients = limits.max_recipients
         self._has_refused = False
@@ -182,7 +185,7 @@ class ServerEngine:
         self._question = None
         # RFC 5321 4.1.4: a greeting does what RSET does; HELO has no extensions.
         self._forget_message()
-        self._offered = extensions if hello.verb == "EHLO" else Extensions()
+        self._offered = extensions if hello.verb == "EHLO" else _NOTHING
         self._max_message_bytes = lower_limit(
             self._limits.max_message_bytes, extensions.size_bytes or 0
         )
@@ -224,7 +227,7 @@ class ServerEngine:
         self._tls_active = True
         if not self._input:  # else the next event is a violation
             self._state = State.START
-            self._offered = Extensions()
+            self._offered = _NOTHING
 
     def refuse_message(self, reply: Reply) -> None:
         """Keep nothing of the message that is coming in, and answer its end with `reply`."""
