@@ -14,13 +14,24 @@ import socket
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Caller", "ControlServer"]
+__all__ = ["Caller", "ControlServer", "socket_address"]
 
 _MAX_REQUEST_BYTES = 4096
 _ANSWER_SECONDS = 1.0
+_MAX_ADDRESS_BYTES = 100  # sockaddr_un holds 108 on Linux, 104 on macOS
+
+
+@contextlib.contextmanager
+def socket_address(path: Path) -> Iterator[str]:
+    """Give the address of a Unix socket, whose path may be longer than an address can be."""
+    if len(os.fsencode(path)) <= _MAX_ADDRESS_BYTES:
+        yield os.fspath(path)
+    else:
+        with contextlib.chdir(path.parent):
+            yield path.name
 
 
 class Caller:
@@ -109,7 +120,8 @@ def _command(request: bytes | bytearray) -> str:
 def _listen(path: Path) -> socket.socket:
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(os.fspath(path))
+            with socket_address(path) as address:
+                probe.connect(address)
         except OSError:
             path.unlink(missing_ok=True)
         else:
@@ -117,7 +129,8 @@ def _listen(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX)
     mask = os.umask(0o177)
     try:
-        listening.bind(os.fspath(path))
+        with socket_address(path) as address:
+            listening.bind(address)
     finally:
         os.umask(mask)
     listening.listen(16)

@@ -9,6 +9,7 @@ import json
 import socket
 from typing import TYPE_CHECKING, Any
 
+from relay.control import socket_address
 from relay.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def ask(state_dir: Path, command: str, timeout: float = 60) -> dict[str, Any]:
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(timeout)
-            connection.connect(str(path))
+            with socket_address(path) as address:
+                connection.connect(address)
             connection.sendall(json.dumps({"command": command}).encode() + b"\n")
             with connection.makefile("rb") as answer:
                 line = answer.readline()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from relay.control import ControlServer
+from relay.control import ControlServer, socket_address
 
 
 class Supervisor:
@@ -115,6 +115,20 @@ def test_a_leftover_socket_is_replaced(path):
     made.server.close()
     made.selector.close()
     assert not path.exists()
+
+
+def test_a_state_folder_may_have_a_long_name(tmp_path):
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    made = Supervisor(folder / "control.sock")
+    with pytest.raises(BlockingIOError):
+        Supervisor(folder / "control.sock")
+    with socket_address(folder / "control.sock") as address:
+        caller = ask(address, b'{"command": "status"}\n')
+    made.turn()
+    assert answer(caller) == [{"command": "status"}]
+    made.server.close()
+    made.selector.close()
 
 
 def test_only_the_owner_may_ask(supervisor, path):
