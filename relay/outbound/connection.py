@@ -131,13 +131,15 @@ class Connection:
         replies: list[Reply] = []
         may_be_stale = self.is_reused and not self.heard
         for phase in awaits:
-            try:
-                reply = await self._answer(phase)
-            except ConnectionLost:
-                if all(each.code < 400 for each in replies):
-                    raise
-                self.engine.is_usable = False
-                reply = _HUNG_UP
+            reply = self.engine.next_reply()
+            if reply is None:
+                try:
+                    reply = await self._answer(phase)
+                except ConnectionLost:
+                    if all(each.code < 400 for each in replies):
+                        raise
+                    self.engine.is_usable = False
+                    reply = _HUNG_UP
             if reply.code == 421:
                 if may_be_stale and not replies:
                     # Said to a connection that has lain idle too long; a new one will do.
@@ -149,17 +151,17 @@ class Connection:
         return replies
 
     async def _answer(self, phase: Phase) -> Reply:
+        """Receive until there is a reply."""
         engine = self.engine
-        reply = engine.next_reply()
-        if reply is None:
-            self._stream.set_deadline(self._deadlines[phase])
-            while reply is None:
-                data = await self._stream.receive()
-                if not data:
-                    raise ConnectionLost("closed by the next hop")
-                self.heard = True
-                engine.receive(data)
-                reply = engine.next_reply()
+        self._stream.set_deadline(self._deadlines[phase])
+        reply = None
+        while reply is None:
+            data = await self._stream.receive()
+            if not data:
+                raise ConnectionLost("closed by the next hop")
+            self.heard = True
+            engine.receive(data)
+            reply = engine.next_reply()
         return reply
 
     async def quit(self) -> None:

@@ -91,8 +91,12 @@ class Pool:
 
     def release(self, connection: Connection) -> None:
         """Take a connection back that may be used again."""
-        limits = (self._limits.max_messages_per_connection, connection.engine.extensions.mailmax)
-        is_spent = any(0 < limit <= connection.messages for limit in limits)  # RFC 9422 4.1
+        ours, theirs = (
+            self._limits.max_messages_per_connection,
+            connection.engine.extensions.mailmax,
+        )
+        count = connection.messages
+        is_spent = 0 < ours <= count or 0 < theirs <= count  # RFC 9422 4.1
         if not connection.is_alive:
             self.discard(connection)
         elif is_spent or self._is_closed:
