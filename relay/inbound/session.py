@@ -80,6 +80,7 @@ class Session:
         "_is_waiting",
         "_listener",
         "_messages",
+        "_origin",
         "_refusal",
         "_services",
         "_stream",
@@ -115,6 +116,7 @@ class Session:
         self._refusal: Reply | None = None
         self._trust_version = 0
         self._transaction: Transaction | None = None
+        self._origin: trace.Origin | None = None
         self._messages = 0
         self._data_started = 0.0
         self._is_identified = False
@@ -189,18 +191,23 @@ class Session:
             await self._upgrade()
         stream.set_deadline(timeouts.greeting)
         await self._greet()
+        has_acted = False
         while True:
             event = engine.next_event()
             if event is events.NEED_DATA:
+                if engine.in_message:
+                    self._account_for_message()
+                elif has_acted and self._is_identified:  # the greeting has one deadline for all
+                    stream.set_deadline(timeouts.command)
+                has_acted = False
                 await self._receive()
                 continue
             if type(event) is events.Closed:
                 return
             await _HANDLERS[type(event)](self, event)
+            has_acted = True
             if self._ending is not None:
                 engine.close_with(self._ending)
-            if self._is_identified:  # until then the one deadline for the greeting stands
-                stream.set_deadline(timeouts.command)
 
     async def _greet(self) -> None:
         """Send the banner; who talks before it is told off by the engine."""
@@ -227,11 +234,9 @@ class Session:
             self._engine.end_of_stream()
         else:
             self._engine.receive(data)
-            if self._engine.in_message:
-                self._account_for_message()
 
     def _account_for_message(self) -> None:
-        """Claim memory for what has come, and grant time for it at the agreed rate."""
+        """Claim memory for what has come of it, and grant time for the rest at the agreed rate."""
         services, size = self._services, self._engine.message_bytes
         if self._transaction is not None and not self._transaction.claim(size):
             self._transaction.release()
@@ -271,6 +276,7 @@ class Session:
             return
         decision = services.trust.decide(self._listener.name, self._facts.tls)
         self._decision = decision
+        self._origin = None
         self._facts.identity = decision.identity if decision.is_trusted else None
         refusal = failures.trust_refusal(decision, self._listener)
         if refusal is not None:
@@ -282,6 +288,7 @@ class Session:
     async def _on_hello(self, event: events.Hello) -> None:
         self._forget_transaction()
         self._facts.hello = event.name
+        self._origin = None
         if not event.is_valid:
             self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
             return
@@ -387,17 +394,19 @@ class Session:
         block = headers.split(event.body)
         facts.authors = block.authors
         verdict = self._services.policy.judge(Stage.MESSAGE, facts)
-        if block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
+        if not transaction.claim(len(event.body)):  # its last bytes are not accounted for yet
+            self._engine.answer(failures.BUDGET_SPENT)
+        elif block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
             self._refuse(failures.LOOP, "loop")
         elif block.is_too_long:  # what can't be searched for forged fields can't pass
             self._refuse(failures.HEADER_TOO_LONG, "header_too_long")
         elif verdict.reply is not None:
             self._refuse(verdict.reply, verdict.rule)
         else:
+            self._origin = self._origin or trace.origin_of(facts, self._decision)
             chunks = trace.stamp(
                 block,
-                facts=facts,
-                decision=self._decision,
+                self._origin,
                 envelope=transaction.envelope,
                 hostname=self._services.hostname,
                 reference=transaction.reference,

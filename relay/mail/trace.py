@@ -8,7 +8,7 @@ The body is never touched, and not copied unless something is taken out. Every v
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from relay.names import IDENTITY_HEADER, PRODUCT
 from relay.pki.certificate import MalformedCertificate
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relay.mail.headers import HeaderBlock
     from relay.model import Endpoint, Envelope, TlsFacts, TrustDecision
 
-__all__ = ["Arrival", "stamp"]
+__all__ = ["Arrival", "Origin", "origin_of", "stamp"]
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = (
@@ -47,11 +47,38 @@ class Arrival(Protocol):
         """The name the client gave in EHLO."""
 
 
+class Origin(NamedTuple):
+    """What our fields say of all messages of a session alike: where they come from."""
+
+    received: str
+    """Received, up to our own name."""
+    identity: str
+    """The identity field; "" if nobody is proven to be the sender."""
+    is_encrypted: bool
+
+
+def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
+    """Put into words how a session's messages come, and who sends them.
+
+    Args:
+        facts: how they come.
+        decision: who sends them; None where certificates are not asked for.
+    """
+    clauses = [f"Received: from {_name(facts.hello)}{_literal(facts.peer)}"]
+    if facts.tls is not None:
+        clauses += [_tls(facts.tls), _client(facts.tls, decision)]
+    is_proven = decision is not None and decision.is_trusted
+    return Origin(
+        received=_FOLD.join(clauses),
+        identity=_identity_field(facts.tls, decision) if decision and is_proven else "",
+        is_encrypted=facts.tls is not None,
+    )
+
+
 def stamp(
     block: HeaderBlock,
+    origin: Origin,
     *,
-    facts: Arrival,
-    decision: TrustDecision | None,
     envelope: Envelope,
     hostname: str,
     reference: str,
@@ -61,33 +88,25 @@ def stamp(
 
     Args:
         block: the message, its header found.
-        facts: how it came.
-        decision: who sent it; None where certificates are not asked for.
+        origin: where it comes from.
         envelope: from whom and for whom.
         hostname: our name.
         reference: the transaction's id, which stands in the audit trail and in Received.
         now: the time, UTC.
     """
-    by = f"by {hostname} ({PRODUCT}) with {_protocol(facts, envelope)} id {reference}"
-    clauses = [*_from(facts, decision), by, *_for(envelope)]
-    added = f"{_FOLD.join(clauses)};{_FOLD}{_date(now)}\r\n"
-    if decision is not None and decision.is_trusted:
-        added += _identity_field(facts.tls, decision)
+    added = (
+        f"{origin.received}{_FOLD}"
+        f"by {hostname} ({PRODUCT}) with {_protocol(origin, envelope)} id {reference}"
+        f"{_for(envelope)};{_FOLD}{_date(now)}\r\n{origin.identity}"
+    )
     if not block.is_separated:
         added += "\r\n"  # the message has no header: its first line must not look like one of ours
     return [added.encode(), *block.without(_OURS)]
 
 
-def _from(facts: Arrival, decision: TrustDecision | None) -> list[str]:
-    opening = f"Received: from {_name(facts.hello)}{_literal(facts.peer)}"
-    if facts.tls is None:
-        return [opening]
-    return [opening, _tls(facts.tls), _client(facts.tls, decision)]
-
-
-def _protocol(facts: Arrival, envelope: Envelope) -> str:
+def _protocol(origin: Origin, envelope: Envelope) -> str:
     word = "UTF8SMTP" if envelope.sender.smtputf8 else "ESMTP"  # RFC 6531 4.3
-    return word if facts.tls is None else word + "S"  # RFC 3848: STARTTLS or implicit
+    return word + "S" if origin.is_encrypted else word  # RFC 3848: STARTTLS or implicit
 
 
 def _identity_field(tls: TlsFacts | None, decision: TrustDecision) -> str:
@@ -119,13 +138,13 @@ def _client(tls: TlsFacts, decision: TrustDecision | None) -> str:
     return f'(Client CN "{name}",{_FOLD} identity {identity} ({decision.status.value}))'
 
 
-def _for(envelope: Envelope) -> list[str]:
+def _for(envelope: Envelope) -> str:
     """Name the recipient if there is one only: several would disclose blind copies (RFC 5321 7.2)."""
     if len(envelope.recipients) != 1:
-        return []
+        return ""
     address = str(envelope.recipients[0].address)
     is_safe = address.isprintable() and (address.isascii() or envelope.sender.smtputf8)
-    return [f"for <{address}>"] if is_safe else []
+    return f"{_FOLD}for <{address}>" if is_safe else ""
 
 
 def _name(hello: str) -> str:

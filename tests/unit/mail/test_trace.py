@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from relay.mail.headers import split
-from relay.mail.trace import stamp
+from relay.mail.trace import origin_of, stamp
 from relay.model import (
     Address,
     Endpoint,
@@ -52,8 +52,7 @@ def stamped(
 ) -> list[bytes]:
     return stamp(
         split(message),
-        facts=facts,
-        decision=decision,
+        origin_of(facts, decision),
         envelope=envelope,
         hostname="edge.example.org",
         reference="7K3M9QX2WZ4A",
