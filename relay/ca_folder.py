@@ -153,9 +153,8 @@ class CaFolder:
 
 
 def publication_at(url: str) -> Publication:
-    """Where `gatepost ca serve` answers, if it is reached at `url`; nowhere if that is empty."""
-    base = url.rstrip("/")
-    return Publication(f"{base}/crl", f"{base}/ocsp") if base else Publication()
+    """Where the list is that a web server publishes at `url`; nowhere if that is empty."""
+    return Publication(f"{url.rstrip('/')}/crl.der", "") if url else Publication()
 
 
 def encode_chain(certificates: Sequence[Certificate]) -> bytes:
@@ -186,7 +185,7 @@ def create_ca(
         key_type: of both.
         days: how long both are valid.
         passphrase: encrypts both keys.
-        url: where `gatepost ca serve` will be reached, if it is known.
+        url: where a web server publishes the folder's lists, if it is known.
 
     Raises:
         ConfigurationError: it has one.

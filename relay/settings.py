@@ -434,26 +434,14 @@ class Log(_Table):
 
 
 class Ca(_Table):
-    """Our own CA, and where `gatepost ca serve` publishes its list, answers OCSP and enrols (EST)."""
+    """Our own CA: where its files are, and where the world finds what it publishes."""
 
     folder: Path = Path("ca")
     """The CA's folder, as `gatepost ca init` makes it."""
 
     url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/\S*)?)?$")
-    """How the world reaches `address`, as `"http://ca.example.org:8889"`: each certificate then says
-    where its list (`/crl`) and the OCSP responder (`/ocsp`) are. Empty: it does not."""
-
-    address: str = "127.0.0.1:8889"
-    """Where `gatepost ca serve` answers in plain HTTP: lists and OCSP, which are signed themselves."""
-
-    est_address: str = "127.0.0.1:8890"
-    """Where it enrols, over TLS (RFC 7030); only with `tls`."""
-
-    tls: CertificateFiles | None = None
-    """The server certificate for enrolment; without it there is none."""
-
-    est_lifetime: Duration = timedelta(days=90)
-    """How long a certificate holds that is enrolled over the wire."""
+    """Where a web server of yours publishes `crl.der`, which `gatepost ca crl` makes, as
+    `"http://ca.example.org"`: each certificate then says where its list is. Empty: it does not."""
 
 
 class Settings(_Table):

@@ -11,6 +11,7 @@ import typer
 
 from relay import __version__
 from relay.cli import ca, cert, pin
+from relay.cli.cert_life import needs_renewal, renew, revoke
 from relay.cli.check import check
 from relay.cli.demo import demo
 from relay.cli.explain import explain
@@ -55,6 +56,9 @@ app.command()(demo)
 app.command()(check)
 app.add_typer(ca.app, name="ca")
 app.add_typer(cert.app, name="cert")
+cert.app.command()(renew)
+cert.app.command("needs-renewal")(needs_renewal)
+cert.app.command()(revoke)
 app.add_typer(pin.app, name="pin")
 app.command()(send)
 app.command()(explain)

@@ -129,7 +129,11 @@ def _is_ours(question: ocsp.OCSPRequest, issuer: x509.Certificate) -> bool:
     ours = (
         ocsp.OCSPRequestBuilder().add_certificate(issuer, issuer, question.hash_algorithm).build()
     )
+    name = hashes.Hash(
+        question.hash_algorithm
+    )  # of the builder it is the root's, for an intermediate
+    name.update(issuer.subject.public_bytes())
     return (question.issuer_name_hash, question.issuer_key_hash) == (
-        ours.issuer_name_hash,
+        name.finalize(),
         ours.issuer_key_hash,
     )

@@ -1,0 +1,63 @@
+"""A renewed certificate and the allowlist: the successor's pin first, the old one's end later.
+
+Both pins stand until the old certificate ends, so that no message is refused in between. Knows
+nothing of how a certificate was made.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from relay.allowlist_file import add_pins, read_allowlist, remove_pin
+from relay.pki.pins import format_pin, pin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from relay.pki.certificate import Certificate
+
+__all__ = ["end_pins", "publish_successor"]
+
+
+def publish_successor(path: Path, old: Certificate, new: Certificate) -> str | None:
+    """Add the new pin to the identity that has the old one, if there is one.
+
+    Returns:
+        The identity's name; None if it is not known by a pin, and nothing was changed.
+    """
+    allowlist = read_allowlist(path)
+    for kind in ("spki", "cert"):
+        identity = allowlist.with_pin(format_pin(pin_of(old, kind)))
+        if identity is None:
+            continue
+        successor = format_pin(pin_of(new, kind))
+        if successor not in identity.pins:
+            add_pins(path, identity.name, [successor])
+        return identity.name
+    return None
+
+
+def end_pins(
+    path: Path, name: str, issued: Iterable[Mapping[str, Any]], now: datetime
+) -> list[str]:
+    """Take those pins of keys from an identity whose last certificate of ours has ended.
+
+    A pin that our CA never certified is the operator's own, and stays; so does the last one.
+
+    Returns:
+        The pins taken.
+    """
+    ends: dict[str, datetime] = {}
+    for record in issued:
+        end = datetime.fromisoformat(record["not_after"])
+        ends[record["spki"]] = max(end, ends.get(record["spki"], end))
+    identity = read_allowlist(path).find(name)
+    pins = () if identity is None else identity.pins
+    over = [pin for pin in pins if pin in ends and ends[pin] < now]
+    if len(over) == len(pins):
+        over = over[:-1]
+    for pin in over:
+        remove_pin(path, name, pin)
+    return over
