@@ -197,7 +197,7 @@ def create_ca(
     root_key, issuing_key = make_private_key(key_type), make_private_key(key_type)
     validity = valid_from_now(days)
     root = issue_root(name, root_key, x509.random_serial_number(), validity)
-    listed = Publication(f"{url.rstrip('/')}/root-crl") if url else Publication()
+    listed = Publication(f"{url.rstrip('/')}/root-crl.der") if url else Publication()
     issuing = issue_intermediate(
         f"{name}, issuing",
         issuing_key.public_key(),

@@ -440,7 +440,7 @@ class Ca(_Table):
     """The CA's folder, as `gatepost ca init` makes it."""
 
     url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/\S*)?)?$")
-    """Where a web server of yours publishes `crl.der`, which `gatepost ca crl` makes, as
+    """Where a web server of yours publishes `crl.der` and `root-crl.der`, which `gatepost ca crl` makes, as
     `"http://ca.example.org"`: each certificate then says where its list is. Empty: it does not."""
 
 
