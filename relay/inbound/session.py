@@ -279,9 +279,9 @@ class Session:
         self._origin = None
         self._facts.identity = decision.identity if decision.is_trusted else None
         refusal = failures.trust_refusal(decision, self._listener)
+        self._refusal = refusal and failures.with_reference(refusal, self.reference)
         if refusal is not None:
             services.statistics.count("refused")
-            self._refusal = failures.with_reference(refusal, self.reference)
 
     # --- handlers, one per event ------------------------------------------------------------
 

@@ -595,6 +595,20 @@ def test_a_session_loses_its_trust_once(folder):
     assert len(world.audit.of("refusal")) == 1
 
 
+def test_a_pin_that_comes_in_time_lets_the_client_in(folder):
+    world = World()
+
+    async def script(client, _):
+        await client.enter()
+        world.trust.version += 1
+        world.trust.decision = PINNED
+        return await client.send()
+
+    stranger = TrustDecision(TrustStatus.UNPINNED, None, "not yet")
+    _, reply = converse(script, world, tmp_path=folder, trusted=stranger)
+    assert reply.startswith("250 2.0.0")
+
+
 # --- the world breaks ---------------------------------------------------------------------------
 
 
