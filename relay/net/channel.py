@@ -32,7 +32,6 @@ class TlsChannel:
     """
 
     __slots__ = (
-        "_has_leftover",
         "_on_first",
         "_records",
         "_was_used",
@@ -49,7 +48,6 @@ class TlsChannel:
         self.has_grown = False
         """Whether the memory BIOs have, so that a `rest` would do good."""
         self._was_used = False  # since the last rest, for more than a few bytes
-        self._has_leftover = False  # OpenSSL may hold bytes that came with the handshake
         self._records = Records(connection)
         self._on_first: Callable[[], None] | None = None
 
@@ -63,7 +61,7 @@ class TlsChannel:
             self.connection.do_handshake()
         except SSL.WantReadError:
             return False
-        self._has_leftover = self.has_grown = True
+        self.has_grown = True
         return True
 
     @property
@@ -89,16 +87,14 @@ class TlsChannel:
         self._records.feed(data)
         return True
 
-    def has_input(self, inbox: list[bytes | memoryview]) -> bool:
-        """Whether `decrypt` has something to look at."""
-        return bool(inbox) or self._has_leftover
-
     def decrypt(self, inbox: list[bytes | memoryview]) -> bytes:
-        """Return all plain bytes of what has been received, emptying `inbox`."""
+        """Return all plain bytes of what has been received, emptying `inbox`.
+
+        Some may have come with the handshake, and be inside OpenSSL already.
+        """
         plain: list[bytes] = []
-        more = self._has_leftover or self.feed(inbox)
-        self._has_leftover = False
-        read = self._records.read
+        read, more = self._records.read, True
+        self.feed(inbox)
         try:
             while more:
                 while data := read():

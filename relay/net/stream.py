@@ -61,6 +61,7 @@ class TcpStream(asyncio.Protocol):
         "_closing",
         "_deadline",
         "_eof",
+        "_has_news",
         "_inbox",
         "_inbox_bytes",
         "_loop",
@@ -93,6 +94,7 @@ class TcpStream(asyncio.Protocol):
 
         self._inbox: list[bytes | memoryview] = []  # as it came, encrypted under TLS
         self._inbox_bytes = 0
+        self._has_news = False  # something has come, in the inbox or behind the handshake
         self._unread = b""  # ready to be handed out
         self._reading_paused = False
         self._outbox: list[bytes | memoryview] = []  # in clear
@@ -129,6 +131,7 @@ class TcpStream(asyncio.Protocol):
         if self._closing:
             return
         self._inbox.append(data)
+        self._has_news = True
         self._inbox_bytes += len(data)
         if self._inbox_bytes >= _INBOX_LIMIT and not self._reading_paused:
             self._reading_paused = True
@@ -172,7 +175,7 @@ class TcpStream(asyncio.Protocol):
         while True:
             if self._deadline.has_passed:
                 raise DeadlinePassed("the peer was too slow")
-            if data := self._take():
+            if (self._has_news or self._unread) and (data := self._take()):
                 return data
             channel = self._channel
             if channel is not None and channel.is_over:
@@ -192,7 +195,8 @@ class TcpStream(asyncio.Protocol):
         """Whether `receive` would return bytes at once; see `ports.Stream`."""
         if self.tls is None:
             return bool(self._inbox)
-        self._unread = self._take()
+        if self._has_news:
+            self._unread = self._take()
         return self._unread != b""
 
     @property
@@ -202,22 +206,25 @@ class TcpStream(asyncio.Protocol):
             return True
         if self.tls is None or self._channel is None:
             return False
-        self._unread = self._take()  # a close_notify may be all that has come
+        if self._has_news:
+            self._unread = self._take()  # a close_notify may be all that has come
         return self._channel.is_over or bool(self._problem)
 
     def push_back(self, data: bytes) -> None:
         """Put bytes back that were received in clear, to be read again."""
         if data:
             self._inbox.insert(0, data)
+            self._has_news = True
             self._inbox_bytes += len(data)
 
     def _take(self) -> bytes:
         """All that is there, in clear; what was only looked at before comes first."""
         data, self._unread = self._unread, b""
+        if not self._has_news:
+            return data
+        self._has_news = False
         channel = self._channel
         if channel is not None:
-            if not channel.has_input(self._inbox):
-                return data
             more = self._decrypt(channel)
         elif len(self._inbox) == 1:
             more = cast("bytes", self._inbox.pop())
@@ -374,6 +381,7 @@ class TcpStream(asyncio.Protocol):
         except DeadlinePassed:
             self._sealed("too slow")
             raise
+        self._has_news = True
         return channel
 
     async def _exchange(self, channel: TlsChannel, *, is_server: bool) -> None:
@@ -398,6 +406,7 @@ class TcpStream(asyncio.Protocol):
         """After a failed handshake nothing more may be said or heard in clear."""
         self._problem = self._problem or f"no TLS: {reason}"
         self._inbox.clear()
+        self._has_news = False
         return HandshakeFailed(reason, hello)
 
     # --- deadlines ------------------------------------------------------------------------
@@ -433,6 +442,7 @@ class TcpStream(asyncio.Protocol):
 
     async def _part(self, last_words: bytes) -> None:
         self._inbox.clear()
+        self._has_news = False
         self._resume_reading()
         if not self._problem:
             while self._has_unsent():
