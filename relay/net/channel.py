@@ -93,13 +93,12 @@ class TlsChannel:
         Some may have come with the handshake, and be inside OpenSSL already.
         """
         plain: list[bytes] = []
-        read, more = self._records.read, True
-        self.feed(inbox)
         try:
-            while more:
-                while data := read():
-                    plain.append(data)
-                more = bool(inbox) and self.feed(inbox)
+            self.feed(inbox)
+            self._records.read(plain)
+            while inbox:
+                self.feed(inbox)
+                self._records.read(plain)
         except SSL.ZeroReturnError:
             self.is_over = True
             inbox.clear()

@@ -92,24 +92,24 @@ class Records:
         if _LIBRARY.BIO_write(self._private._into_ssl, _FFI.from_buffer(data), len(data)) < 0:
             raise MemoryError
 
-    def read(self) -> bytes:
-        """Decrypt the next record with data in it; b"" if no whole one is there.
+    def read(self, plain: list[bytes]) -> None:
+        """Decrypt all whole records that are there, and append what was in them.
 
         Raises:
             SSL.Error: TLS is over (`SSL.ZeroReturnError`) or has failed.
         """
         private = self._private
+        tls, bio = private._ssl, private._into_ssl
         # OpenSSL fetches record by record, and a record fits into the buffer: when the BIO is
         # empty, nothing is left inside either.
-        if not _held_bytes(private._into_ssl):
-            return b""
-        plain = _ALLOCATE("char[]", _RECORD_BYTES)
-        size = _LIBRARY.SSL_read(private._ssl, plain, _RECORD_BYTES)
-        if size > 0:
-            return bytes(_FFI.buffer(plain, size))
-        if _LIBRARY.SSL_get_error(private._ssl, size) != _LIBRARY.SSL_ERROR_WANT_READ:
-            private._raise_ssl_error(private._ssl, size)
-        return b""
+        while _LIBRARY.BIO_get_mem_data(bio, _NULL):
+            buffer = _ALLOCATE("char[]", _RECORD_BYTES)
+            size = _LIBRARY.SSL_read(tls, buffer, _RECORD_BYTES)
+            if size <= 0:
+                if _LIBRARY.SSL_get_error(tls, size) != _LIBRARY.SSL_ERROR_WANT_READ:
+                    private._raise_ssl_error(tls, size)
+                return
+            plain.append(_FFI.buffer(buffer, size)[:])
 
     def write(self, data: bytes | memoryview) -> None:
         """Encrypt; what comes of it waits in `outgoing`. Raises SSL.Error."""
@@ -121,11 +121,12 @@ class Records:
     def outgoing(self) -> bytes:
         """Take what must be sent to the peer; b"" if there is nothing."""
         bio = self._private._from_ssl
-        waiting = _held_bytes(bio)
+        waiting = _LIBRARY.BIO_get_mem_data(bio, _NULL)
         if not waiting:
             return b""
         sealed = _ALLOCATE("char[]", waiting)
-        return bytes(_FFI.buffer(sealed, _LIBRARY.BIO_read(bio, sealed, waiting)))
+        size = _LIBRARY.BIO_read(bio, sealed, waiting)
+        return cast("bytes", _FFI.buffer(sealed, size)[:])
 
     def release_buffers(self) -> bool:
         """Give the connection new, empty memory BIOs; False, and nothing done, if the old ones hold bytes.
