@@ -68,6 +68,7 @@ class Session:
     """One connection. `run` speaks until it ends; `drain` and `reconsider` may end it before."""
 
     __slots__ = (
+        "_client",
         "_data_started",
         "_decision",
         "_ending",
@@ -117,6 +118,7 @@ class Session:
         self._trust_version = 0
         self._transaction: Transaction | None = None
         self._origin: trace.Origin | None = None
+        self._client: dict[str, str] | None = None
         self._messages = 0
         self._data_started = 0.0
         self._is_identified = False
@@ -276,7 +278,7 @@ class Session:
             return
         decision = services.trust.decide(self._listener.name, self._facts.tls)
         self._decision = decision
-        self._origin = None
+        self._origin = self._client = None
         self._facts.identity = decision.identity if decision.is_trusted else None
         refusal = failures.trust_refusal(decision, self._listener)
         self._refusal = refusal and failures.with_reference(refusal, self.reference)
@@ -288,7 +290,7 @@ class Session:
     async def _on_hello(self, event: events.Hello) -> None:
         self._forget_transaction()
         self._facts.hello = event.name
-        self._origin = None
+        self._origin = self._client = None
         if not event.is_valid:
             self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
             return
@@ -366,7 +368,7 @@ class Session:
     async def _verify_recipient(self, transaction: Transaction, recipient: Recipient) -> None:
         assert transaction.route is not None
         reply = await self._services.next_hop.verify(
-            transaction.route, transaction.envelope, recipient.address, self._client()
+            transaction.route, transaction.envelope, recipient.address, self._introduction()
         )
         if reply.is_positive:
             transaction.envelope.recipients.append(recipient)
@@ -413,7 +415,7 @@ class Session:
                 now=self._services.clock.now(),
             )
             delivery = await self._services.next_hop.deliver(
-                transaction.route, transaction.envelope, chunks, self._client()
+                transaction.route, transaction.envelope, chunks, self._introduction()
             )
             self._is_acknowledging = True
             await self._conclude(transaction, delivery, block, len(event.body))
@@ -465,18 +467,20 @@ class Session:
         fields["session"] = self.reference
         self._services.audit.record(kind, fields)
 
-    def _client(self) -> dict[str, str]:
+    def _introduction(self) -> dict[str, str]:
         """What XCLIENT and XFORWARD may tell the next hop of this client."""
-        identity = self._facts.identity
-        return {
-            "NAME": "[UNAVAILABLE]",
-            "ADDR": self._facts.peer.address,
-            "PORT": str(self._facts.peer.port),
-            "PROTO": "ESMTP",
-            "HELO": self._facts.hello,
-            "LOGIN": identity.name if identity else "",
-            "IDENT": self.reference,
-        }
+        if self._client is None:
+            identity = self._facts.identity
+            self._client = {
+                "NAME": "[UNAVAILABLE]",
+                "ADDR": self._facts.peer.address,
+                "PORT": str(self._facts.peer.port),
+                "PROTO": "ESMTP",
+                "HELO": self._facts.hello,
+                "LOGIN": identity.name if identity else "",
+                "IDENT": self.reference,
+            }
+        return self._client
 
     def _forget_transaction(self) -> None:
         if self._transaction is not None:

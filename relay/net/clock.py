@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime
-from secrets import token_bytes
 from typing import Final
 
 __all__ = ["SystemClock"]
@@ -26,4 +26,4 @@ class SystemClock:
 
     def reference(self) -> str:
         """A new reference id of 12 characters."""
-        return token_bytes(12).translate(_CROCKFORD).decode()
+        return os.urandom(12).translate(_CROCKFORD).decode()

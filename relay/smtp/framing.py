@@ -247,8 +247,8 @@ class Content:
 
 
 _LINE_STARTS_WITH_DOT: Final = re.compile(rb"\n\.")
-_END_OF_DATA: Final = b"\r\n.\r\n"
-_BEGINNINGS_OF_END: Final = tuple(_END_OF_DATA[:size] for size in (4, 3, 2, 1))
+_END_OF_DATA: Final = re.compile(rb"\r\n\.\r\n")
+_BEGINNINGS_OF_END: Final = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
 
 class DataReader:
@@ -265,12 +265,13 @@ class DataReader:
         """Take the next bytes; return where in `data` the message ended, -1 if it goes on."""
         text = self._held + data if self._held else data
         dot = _LINE_STARTS_WITH_DOT.search(text) if b"." in text else None
-        end = -1 if dot is None else text.find(_END_OF_DATA, max(dot.start() - 1, 0))
-        if end >= 0:
-            stop = end + len("\r\n")
+        found = None if dot is None else _END_OF_DATA.search(text, max(dot.start() - 1, 0))
+        if found is not None:
+            end = found.end() - len(self._held)
+            stop = found.start() + len("\r\n")
         else:
+            end = -1
             stop = len(text) - _held_back(text)
-        consumed = end + len(_END_OF_DATA) - len(self._held)
         self._held = text[stop:]
         piece = text[:stop]
         if dot is not None and dot.end() <= stop:  # not just the dot of the end itself
@@ -279,7 +280,7 @@ class DataReader:
             self._is_fresh = False
             piece = piece[len("\r\n") :]
         self._content.add(piece)
-        return consumed if end >= 0 else -1
+        return end
 
 
 def _held_back(text: bytes) -> int:
