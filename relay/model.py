@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Address",
+    "Charge",
     "Delivery",
+    "DnsAnswer",
     "Endpoint",
     "Envelope",
     "Identity",
     "Network",
     "Recipient",
+    "Restriction",
+    "RestrictionKind",
+    "Score",
     "Sender",
     "Suspension",
     "Tier",
@@ -257,3 +262,67 @@ class Delivery:
     tls: TlsFacts | None = None
     elapsed: timedelta = timedelta()
     reason: str = ""
+
+
+class DnsAnswer(NamedTuple):
+    """The records of one name and type, as text.
+
+    Addresses and names are as usual, names without the last dot and in lower case; MX is "10
+    mx.example.org", TLSA "3 1 1 <hex>". TXT is its strings joined (RFC 7208 3.3), bytes that are no
+    UTF-8 as surrogate escapes. `exists` is False for NXDOMAIN. `is_authentic` is the AD bit
+    of a resolver that is trusted to say so (RFC 4035 3.2.3).
+    """
+
+    records: tuple[str, ...] = ()
+    exists: bool = True
+    is_authentic: bool = False
+
+
+class Charge(NamedTuple):
+    """One use of a rate limit: `cost` of the `limit` that `period` seconds allow under `key`."""
+
+    key: str
+    cost: int
+    limit: int
+    period: float
+
+
+class Score(NamedTuple):
+    """One addition to a decaying sum: `weight` for `subject`, halved each `half_life` seconds.
+
+    A subject is always added to with the same half-life.
+    """
+
+    subject: str
+    weight: float
+    half_life: float
+
+
+class RestrictionKind(StrEnum):
+    """What may be in force against somebody."""
+
+    BAN = "ban"
+    SUSPENSION = "suspension"
+    REVOCATION = "revocation"
+
+
+@dataclass(frozen=True, slots=True)
+class Restriction:
+    """A ban of a network ("192.0.2.0/24"), a suspension of an identity or a revoked key, in force.
+
+    `since` and `until` are seconds since 1970; `until` None means for good. `times` counts how
+    often it has been put in force, so that the next one can last longer. `by` is a rule's or an
+    operator's name.
+    """
+
+    kind: RestrictionKind
+    subject: str
+    reason: str
+    by: str
+    since: float
+    until: float | None = None
+    times: int = 1
+
+    def is_in_force(self, now: float) -> bool:
+        """Whether it counts at that moment."""
+        return self.until is None or now < self.until

@@ -11,7 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime, timedelta
 
-    from relay.model import Address, Delivery, Endpoint, Envelope, TlsFacts, TrustDecision
+    from relay.model import (
+        Address,
+        Charge,
+        Delivery,
+        DnsAnswer,
+        Endpoint,
+        Envelope,
+        Restriction,
+        RestrictionKind,
+        Score,
+        TlsFacts,
+        TrustDecision,
+    )
     from relay.outbound.routes import Route
     from relay.smtp.extensions import Extensions
     from relay.smtp.replies import Reply
@@ -23,8 +35,10 @@ __all__ = [
     "Clock",
     "Dialer",
     "NextHop",
+    "Resolver",
     "ServerTls",
     "Statistics",
+    "Store",
     "Stream",
     "Trust",
 ]
@@ -198,4 +212,71 @@ class Trust(Protocol):
 
     def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
         """Decide on what a peer has presented at a listener, now."""
+        ...
+
+
+class Resolver(Protocol):
+    """DNS: asked by name and type, answered from a cache where it can be."""
+
+    async def resolve(self, name: str, kind: str) -> DnsAnswer:
+        """Return the records of `name` of type `kind` ("A", "AAAA", "MX", "TXT", "PTR", "TLSA"...).
+
+        A name that is not there, or has no such record, is an answer without records.
+
+        Raises:
+            Unavailable: no answer in time, SERVFAIL, or one that can't be read: ask again later.
+        """
+        ...
+
+
+class Store(Protocol):
+    """What all workers of a host, or all nodes of a fleet, remember together.
+
+    Moments are seconds since 1970. Every method raises Unavailable where the store can't be
+    reached in time; none of them ever waits longer than its deadline.
+    """
+
+    async def spend(self, charges: Sequence[Charge], now: float) -> Sequence[float]:
+        """Charge rate limits (GCRA): all of them, or none if one of them has no room.
+
+        Returns:
+            For each charge the seconds until it would be admitted; 0 where there is room. Only if
+            all are 0 anything was charged. A charge of cost 0 looks and takes nothing.
+        """
+        ...
+
+    async def add_scores(self, scores: Sequence[Score], now: float) -> None:
+        """Add to decaying sums."""
+        ...
+
+    async def scores(self, subjects: Sequence[str], now: float) -> Sequence[float]:
+        """Return the decayed sum of each subject; 0 for one that nothing is known of."""
+        ...
+
+    async def restrict(self, restriction: Restriction) -> None:
+        """Put a ban, suspension or revocation in force everywhere; replaces one of the same kind and subject."""
+        ...
+
+    async def lift(self, kind: RestrictionKind, subject: str) -> bool:
+        """Take one back; return whether there was one."""
+        ...
+
+    async def restrictions(self) -> Sequence[Restriction]:
+        """Return all that are in force, or have been within their memory (for growing durations)."""
+        ...
+
+    async def version(self) -> int:
+        """Return a number that changes with every change of the restrictions; cheap to ask."""
+        ...
+
+    async def get(self, key: str, now: float) -> bytes | None:
+        """Return what was put under a key; None if nothing, or it has expired."""
+        ...
+
+    async def put(self, key: str, value: bytes, until: float) -> None:
+        """Keep a value until a moment."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of files and connections."""
         ...

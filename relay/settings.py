@@ -36,6 +36,7 @@ __all__ = [
     "Route",
     "Settings",
     "Size",
+    "Table",
     "Timeouts",
     "format_duration",
     "format_size",
@@ -179,13 +180,15 @@ NetworkField = Annotated[
 ]
 
 
-class _Table(BaseModel):
+class Table(BaseModel):
+    """A table of the configuration: frozen, unknown keys are mistakes, field docstrings are its manual."""
+
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, arbitrary_types_allowed=True
     )
 
 
-class CertificateFiles(_Table):
+class CertificateFiles(Table):
     """A certificate chain and its private key."""
 
     chain: Path
@@ -195,7 +198,7 @@ class CertificateFiles(_Table):
     """PEM file with the private key, unencrypted, readable by nobody else (mode 0600)."""
 
 
-class Listener(_Table):
+class Listener(Table):
     """An address where mail comes in, and what a client must show there."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
@@ -246,7 +249,7 @@ class Listener(_Table):
     """Connections from one address at a time, over all workers; 0: no limit."""
 
 
-class Route(_Table):
+class Route(Table):
     """The next hop of recipient domains.
 
     The key is the domain, `"*.example.org"` for its subdomains, or `"*"` for the default route,
@@ -313,7 +316,7 @@ class Route(_Table):
     """The reply to the final dot (RFC 5321 4.5.3.2.6: 10 minutes)."""
 
 
-class Limits(_Table):
+class Limits(Table):
     """What one client, one message and all of them together may take."""
 
     max_connections: int = Field(default=10_000, ge=1)
@@ -341,7 +344,7 @@ class Limits(_Table):
     """Memory for message bodies in flight, over all workers; 452 when it is spent."""
 
 
-class Timeouts(_Table):
+class Timeouts(Table):
     """How long a client may take. Each is for a whole phase: a byte a second gains no time."""
 
     handshake: Duration = timedelta(seconds=30)
@@ -363,7 +366,7 @@ class Timeouts(_Table):
     """At a stop: how long transactions in flight may take to finish."""
 
 
-class RevocationAuthority(_Table):
+class RevocationAuthority(Table):
     """Where the lists of one CA are, besides what its certificates say, and how strictly they count."""
 
     certificate: Path
@@ -379,7 +382,7 @@ class RevocationAuthority(_Table):
     """Its lists as `http://` or `https://` addresses."""
 
 
-class Revocation(_Table):
+class Revocation(Table):
     """Certificate revocation lists: where from, how often, how large.
 
     What has been read is kept in `state_dir`, so that a restart needs no network. Lists are fetched from where the certificates of known clients say (CRL distribution points), once
@@ -413,7 +416,7 @@ class Revocation(_Table):
     """CAs of which there is more to say."""
 
 
-class Audit(_Table):
+class Audit(Table):
     """The audit trail: one JSON line a handshake, refusal, transaction and administrative act."""
 
     path: Path = Path("audit.jsonl")
@@ -423,7 +426,7 @@ class Audit(_Table):
     """`second`: on disk within a second. `always`: on disk before each reply."""
 
 
-class Log(_Table):
+class Log(Table):
     """The application log, on standard error."""
 
     format: Literal["auto", "human", "json"] = "auto"
@@ -433,7 +436,7 @@ class Log(_Table):
     """What is logged at all."""
 
 
-class Ca(_Table):
+class Ca(Table):
     """Our own CA: where its files are, and where the world finds what it publishes."""
 
     folder: Path = Path("ca")
@@ -444,7 +447,7 @@ class Ca(_Table):
     `"http://ca.example.org"`: each certificate then says where its list is. Empty: it does not."""
 
 
-class Settings(_Table):
+class Settings(Table):
     """The configuration file, `gatepost.toml`, plus what stands in `conf.d/*.toml` beside it."""
 
     hostname: str = Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from relay.inbound.transaction import Transaction
     from relay.model import Delivery, TlsFacts, TrustDecision
-    from relay.policy.facts import Facts
+    from relay.policy.case import Case
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
 
@@ -20,13 +20,13 @@ __all__ = ["failed_handshake", "handshake", "refusal", "transaction", "trust_los
 Fields = dict[str, object]
 
 
-def handshake(facts: Facts, decision: TrustDecision | None, refused: Reply | None) -> Fields:
+def handshake(case: Case, decision: TrustDecision | None, refused: Reply | None) -> Fields:
     """Return the fields of a finished handshake; `decision` is None where nobody was asked."""
-    fields = _peer(facts)
-    if facts.tls is not None:
-        fields |= _tls(facts.tls)
-        if facts.tls.hello is not None:
-            fields |= _offer(facts.tls.hello)
+    fields = _peer(case)
+    if case.tls is not None:
+        fields |= _tls(case.tls)
+        if case.tls.hello is not None:
+            fields |= _offer(case.tls.hello)
     if decision is not None:
         fields |= _decided(decision)
     if refused is not None:
@@ -35,35 +35,35 @@ def handshake(facts: Facts, decision: TrustDecision | None, refused: Reply | Non
     return fields
 
 
-def failed_handshake(facts: Facts, hello: ClientHello | None, reason: str) -> Fields:
+def failed_handshake(case: Case, hello: ClientHello | None, reason: str) -> Fields:
     """Return the fields of a handshake that came to nothing."""
-    fields = _peer(facts)
+    fields = _peer(case)
     if hello is not None:
         fields |= _offer(hello)
     fields["tls_failure"] = reason
     return fields
 
 
-def refusal(facts: Facts, reply: Reply, rule: str) -> Fields:
+def refusal(case: Case, reply: Reply, rule: str) -> Fields:
     """Return the fields of something asked for and not given; `rule` names what refused it."""
-    fields = _known(facts)
-    if facts.recipient is not None:
-        fields["recipient"] = str(facts.recipient)
-    if facts.authors:
-        fields["authors"] = [str(author) for author in facts.authors]
+    fields = _known(case)
+    if case.recipient is not None:
+        fields["recipient"] = str(case.recipient)
+    if case.authors:
+        fields["authors"] = [str(author) for author in case.authors]
     fields["reply"] = str(reply)
     fields["rule"] = rule
     return fields
 
 
-def trust_lost(facts: Facts, decision: TrustDecision, reply: Reply | None) -> Fields:
+def trust_lost(case: Case, decision: TrustDecision, reply: Reply | None) -> Fields:
     """Return the fields of a session that ends because its peer is not trusted any more.
 
     The identity is the one it was let in with; `reply` is None if the connection is cut.
     """
-    fields = _known(facts) | _decided(decision)
-    if facts.identity is not None:
-        fields["identity"] = facts.identity.name
+    fields = _known(case) | _decided(decision)
+    if case.identity is not None:
+        fields["identity"] = case.identity.name
     if reply is not None:
         fields["reply"] = str(reply)
     fields["rule"] = "trust"
@@ -71,10 +71,10 @@ def trust_lost(facts: Facts, decision: TrustDecision, reply: Reply | None) -> Fi
 
 
 def transaction(
-    facts: Facts, finished: Transaction, delivery: Delivery, message_id: str, size_bytes: int
+    case: Case, finished: Transaction, delivery: Delivery, message_id: str, size_bytes: int
 ) -> Fields:
     """Return the fields of a message that a next hop was asked to take."""
-    fields = _known(facts)
+    fields = _known(case)
     fields["reference"] = finished.reference
     fields["recipients"] = [str(recipient) for recipient in finished.envelope.recipients]
     if message_id:
@@ -93,26 +93,26 @@ def _decided(decision: TrustDecision) -> Fields:
     return fields
 
 
-def _peer(facts: Facts) -> Fields:
+def _peer(case: Case) -> Fields:
     fields: Fields = {
-        "listener": facts.listener,
-        "peer_address": facts.peer.address,
-        "peer_port": facts.peer.port,
+        "listener": case.listener,
+        "peer_address": case.peer.address,
+        "peer_port": case.peer.port,
     }
-    if facts.hello:
-        fields["helo"] = facts.hello
+    if case.hello:
+        fields["helo"] = case.hello
     return fields
 
 
-def _known(facts: Facts) -> Fields:
+def _known(case: Case) -> Fields:
     """Return who the peer is and whom it writes for: the same in refusals and transactions."""
-    fields = _peer(facts)
-    if facts.tls is not None:
-        fields |= _tls(facts.tls)
-    if facts.identity is not None:
-        fields["identity"] = facts.identity.name
-    if facts.sender is not None:
-        fields["sender"] = str(facts.sender)
+    fields = _peer(case)
+    if case.tls is not None:
+        fields |= _tls(case.tls)
+    if case.identity is not None:
+        fields["identity"] = case.identity.name
+    if case.sender is not None:
+        fields["sender"] = str(case.sender)
     return fields
 
 

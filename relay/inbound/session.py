@@ -22,7 +22,8 @@ from relay.inbound import evidence, failures
 from relay.inbound.transaction import Transaction
 from relay.mail import headers, trace
 from relay.names import PRODUCT
-from relay.policy.facts import Facts, Stage
+from relay.policy.case import Case
+from relay.policy.facts import Stage
 from relay.smtp import events
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
@@ -68,12 +69,12 @@ class Session:
     """One connection. `run` speaks until it ends; `drain` and `reconsider` may end it before."""
 
     __slots__ = (
+        "_case",
         "_client",
         "_data_started",
         "_decision",
         "_ending",
         "_engine",
-        "_facts",
         "_is_acknowledging",
         "_is_draining",
         "_is_identified",
@@ -112,7 +113,7 @@ class Session:
             tls_active=listener.tls == "implicit",
             reference=self.reference,
         )
-        self._facts = Facts(peer=stream.peer, listener=listener.name)
+        self._case = Case(peer=stream.peer, listener=listener.name)
         self._decision: TrustDecision | None = None
         self._refusal: Reply | None = None
         self._trust_version = 0
@@ -162,9 +163,9 @@ class Session:
 
         Who never was somebody has nothing to lose, and is asked again at MAIL.
         """
-        if self._facts.identity is None or self._ending is not None or self._is_over:
+        if self._case.identity is None or self._ending is not None or self._is_over:
             return
-        decision = self._services.trust.decide(self._listener.name, self._facts.tls)
+        decision = self._services.trust.decide(self._listener.name, self._case.tls)
         if not decision.is_trusted:
             self._dismiss(decision)
 
@@ -177,7 +178,7 @@ class Session:
         services.statistics.count("refused")
         told = None if is_cut else self._ending
         try:
-            self._record("refusal", evidence.trust_lost(self._facts, decision, told))
+            self._record("refusal", evidence.trust_lost(self._case, decision, told))
         except Unavailable as error:  # no reason to let it stay
             services.audit.fault("lost trust not recorded", error)
         if is_cut:
@@ -260,15 +261,15 @@ class Session:
         services = self._services
         self._stream.set_deadline(services.timeouts.handshake)
         try:
-            self._facts.tls = await self._stream.start_tls_server(self._tls)
+            self._case.tls = await self._stream.start_tls_server(self._tls)
         except StreamError as error:
             services.statistics.count("handshakes_failed")
             hello = error.hello if isinstance(error, HandshakeFailed) else None
             reason = error.reason if isinstance(error, HandshakeFailed) else type(error).__name__
-            self._record("handshake", evidence.failed_handshake(self._facts, hello, reason))
+            self._record("handshake", evidence.failed_handshake(self._case, hello, reason))
             raise
         self._decide()
-        self._record("handshake", evidence.handshake(self._facts, self._decision, self._refusal))
+        self._record("handshake", evidence.handshake(self._case, self._decision, self._refusal))
 
     def _decide(self) -> None:
         """Ask who the peer is, now."""
@@ -276,10 +277,10 @@ class Session:
         self._trust_version = services.trust.version
         if self._listener.client_certificate == "off":
             return
-        decision = services.trust.decide(self._listener.name, self._facts.tls)
+        decision = services.trust.decide(self._listener.name, self._case.tls)
         self._decision = decision
         self._origin = self._client = None
-        self._facts.identity = decision.identity if decision.is_trusted else None
+        self._case.identity = decision.identity if decision.is_trusted else None
         refusal = failures.trust_refusal(decision, self._listener)
         self._refusal = refusal and failures.with_reference(refusal, self.reference)
         if refusal is not None:
@@ -289,16 +290,16 @@ class Session:
 
     async def _on_hello(self, event: events.Hello) -> None:
         self._forget_transaction()
-        self._facts.hello = event.name
+        self._case.hello = event.name
         self._origin = self._client = None
         if not event.is_valid:
             self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
             return
-        verdict = self._services.policy.judge(Stage.HELLO, self._facts)
+        verdict = self._services.policy.judge(Stage.HELLO, self._case)
         if verdict.reply is not None:
             self._refuse(verdict.reply, verdict.rule)
             return
-        self._is_identified = self._facts.tls is not None and self._refusal is None
+        self._is_identified = self._case.tls is not None and self._refusal is None
         limits = self._services.limits
         self._engine.accept_hello(
             _offer(
@@ -306,7 +307,7 @@ class Session:
                 max_message_bytes=limits.max_message_bytes,
                 max_recipients=limits.max_recipients,
                 mailmax=limits.max_messages_per_connection,
-                starttls=self._facts.tls is None,
+                starttls=self._case.tls is None,
             )
         )
 
@@ -320,7 +321,7 @@ class Session:
     async def _on_mail(self, event: events.MailFrom) -> None:
         services = self._services
         self._forget_transaction()
-        self._facts.sender = event.sender
+        self._case.sender = event.sender
         if services.trust.version != self._trust_version:  # the allowlist has changed, say
             self.reconsider()
             if self._ending is not None:
@@ -329,14 +330,14 @@ class Session:
         if self._refusal is not None:
             # A stranger gets its handshake and its EHLO, and is refused here, because this is the
             # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.
-            self._record("refusal", evidence.refusal(self._facts, self._refusal, "trust"))
+            self._record("refusal", evidence.refusal(self._case, self._refusal, "trust"))
             self._engine.close_with(self._refusal)
         elif self._is_draining:
             self._engine.close_with(failures.SHUTTING_DOWN)
         elif 0 < services.limits.max_messages_per_connection <= self._messages:
             self._engine.close_with(failures.TOO_MANY_MESSAGES)  # RFC 9422 4.1 MAILMAX
         else:
-            verdict = services.policy.judge(Stage.SENDER, self._facts)
+            verdict = services.policy.judge(Stage.SENDER, self._case)
             if verdict.reply is not None:
                 self._refuse(verdict.reply, verdict.rule)
                 return
@@ -347,15 +348,15 @@ class Session:
             self._engine.answer(failures.SENDER_OK)
 
     async def _on_recipient(self, event: events.RcptTo) -> None:
-        transaction, services, facts = self._transaction, self._services, self._facts
+        transaction, services, case = self._transaction, self._services, self._case
         assert transaction is not None
-        facts.recipient = event.recipient
-        verdict = services.policy.judge(Stage.RECIPIENT, facts)
+        case.recipient = event.recipient
+        verdict = services.policy.judge(Stage.RECIPIENT, case)
         if verdict.reply is not None:
             self._refuse(verdict.reply, verdict.rule)
             return
         route = services.next_hop.route_for(
-            event.recipient.address, identified=facts.identity is not None
+            event.recipient.address, identified=case.identity is not None
         )
         if route is None:
             self._refuse(failures.RELAY_DENIED, "relay_denied")
@@ -377,7 +378,7 @@ class Session:
         if not transaction.envelope.recipients:
             transaction.route = None
         self._services.statistics.count("deferred" if reply.is_transient else "rejected")
-        self._record("refusal", evidence.refusal(self._facts, reply, "next_hop"))
+        self._record("refusal", evidence.refusal(self._case, reply, "next_hop"))
         self._engine.answer(reply)
 
     async def _on_data(self, event: events.DataStart) -> None:
@@ -389,13 +390,13 @@ class Session:
         self._engine.answer(failures.DATA_GO_AHEAD)
 
     async def _on_message(self, event: events.Message) -> None:
-        transaction, facts = self._transaction, self._facts
+        transaction, case = self._transaction, self._case
         assert transaction is not None
         assert transaction.route is not None
         self._stream.set_deadline(None)
         block = headers.split(event.body)
-        facts.authors = block.authors
-        verdict = self._services.policy.judge(Stage.MESSAGE, facts)
+        case.authors = block.authors
+        verdict = self._services.policy.judge(Stage.MESSAGE, case)
         if not transaction.claim(len(event.body)):  # its last bytes are not accounted for yet
             self._engine.answer(failures.BUDGET_SPENT)
         elif block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
@@ -405,7 +406,7 @@ class Session:
         elif verdict.reply is not None:
             self._refuse(verdict.reply, verdict.rule)
         else:
-            self._origin = self._origin or trace.origin_of(facts, self._decision)
+            self._origin = self._origin or trace.origin_of(case, self._decision)
             chunks = trace.stamp(
                 block,
                 self._origin,
@@ -437,7 +438,7 @@ class Session:
             self._record(
                 "transaction",
                 evidence.transaction(
-                    self._facts, transaction, delivery, block.message_id, size_bytes
+                    self._case, transaction, delivery, block.message_id, size_bytes
                 ),
             )
             await self._services.audit.flushed()
@@ -451,7 +452,7 @@ class Session:
             self._transaction.release()  # the message, if there was one, is dropped
         if event.closes or event.kind == "plaintext":
             self._services.statistics.count("refused")
-            self._record("refusal", evidence.refusal(self._facts, event.reply, event.kind))
+            self._record("refusal", evidence.refusal(self._case, event.reply, event.kind))
 
     # --- small things -----------------------------------------------------------------------
 
@@ -459,7 +460,7 @@ class Session:
         """Refuse what the engine has just reported, on record and with the reference id."""
         told = failures.with_reference(reply, self.reference)
         self._services.statistics.count("refused")
-        self._record("refusal", evidence.refusal(self._facts, told, rule))
+        self._record("refusal", evidence.refusal(self._case, told, rule))
         self._engine.answer(told)
 
     def _record(self, kind: str, fields: dict[str, object]) -> None:
@@ -470,13 +471,13 @@ class Session:
     def _introduction(self) -> dict[str, str]:
         """What XCLIENT and XFORWARD may tell the next hop of this client."""
         if self._client is None:
-            identity = self._facts.identity
+            identity = self._case.identity
             self._client = {
                 "NAME": "[UNAVAILABLE]",
-                "ADDR": self._facts.peer.address,
-                "PORT": str(self._facts.peer.port),
+                "ADDR": self._case.peer.address,
+                "PORT": str(self._case.peer.port),
                 "PROTO": "ESMTP",
-                "HELO": self._facts.hello,
+                "HELO": self._case.hello,
                 "LOGIN": identity.name if identity else "",
                 "IDENT": self.reference,
             }
@@ -486,7 +487,7 @@ class Session:
         if self._transaction is not None:
             self._transaction.release()
             self._transaction = None
-        self._facts.sender = self._facts.recipient = self._facts.authors = None
+        self._case.sender = self._case.recipient = self._case.authors = None
 
 
 @lru_cache(maxsize=16)

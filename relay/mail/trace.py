@@ -32,7 +32,7 @@ _FOLD: Final = "\r\n\t"
 
 
 class Arrival(Protocol):
-    """How a message came to us; `policy.facts.Facts` is one."""
+    """How a message came to us; `policy.case.Case` is one."""
 
     @property
     def peer(self) -> Endpoint:

@@ -1,23 +1,19 @@
-"""What is known of a connection and its transaction when a stage is judged.
+"""Facts: what checks report and rules ask for, each declared once.
 
-Facts only; what follows from them is `rules.py`'s business. A later stage knows all that an
-earlier one knew.
+A declaration is the source of the CEL environment, of `docs/facts.md` and of the audit's `facts`.
+Values are plain; what could not be found out is `Missing`, which a rule's `on_error` handles.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from relay.model import Address, Endpoint, Identity, Recipient, Sender, TlsFacts
-
-__all__ = ["Facts", "Stage"]
+__all__ = ["Fact", "FactType", "Missing", "Stage", "Value"]
 
 
 class Stage(StrEnum):
-    """The moments at which the policy is asked."""
+    """The moments at which the policy is asked, in their order."""
 
     CONNECT = "connect"
     HELLO = "hello"
@@ -26,19 +22,34 @@ class Stage(StrEnum):
     MESSAGE = "message"
 
 
-@dataclass(slots=True)
-class Facts:
-    """The facts of one session; the fields of a stage to come are None.
+class FactType(StrEnum):
+    """The CEL type of a fact, spelled as CEL does; a list is a tuple of text here."""
 
-    `authors` are the addresses of the From header field (RFC 5322 3.6.2); None if there is no
-    single field that can be read.
+    BOOL = "bool"
+    INT = "int"
+    DOUBLE = "double"
+    STRING = "string"
+    STRINGS = "list(string)"
+
+
+class Fact(NamedTuple):
+    """One fact: `name` is "prefix.word", `stage` the first at which it is known.
+
+    A fact is found out at most once for what its stage is about: once a connection for `connect`
+    and `hello`, once a transaction for `sender`, once a recipient, once a message.
     """
 
-    peer: Endpoint
-    listener: str
-    identity: Identity | None = None
-    tls: TlsFacts | None = None
-    hello: str = ""
-    sender: Sender | None = None
-    recipient: Recipient | None = None
-    authors: tuple[Address, ...] | None = None
+    name: str
+    type: FactType
+    stage: Stage
+    doc: str
+
+
+class Missing(NamedTuple):
+    """The value of a fact that could not be found out; `reason` is for the log and the audit."""
+
+    reason: str
+
+
+Value = bool | int | float | str | tuple[str, ...] | Missing
+"""What a fact may be."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.pki.allowlist import may_connect_from, may_reach, may_send
-from relay.policy.facts import Facts, Stage
+from relay.policy.facts import Stage
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from relay.policy.case import Case
 
 __all__ = ["IDENTITY_RULES", "Rule"]
 
@@ -23,26 +25,26 @@ class Rule(NamedTuple):
 
     name: str
     at: Stage
-    is_broken: Callable[[Facts], bool]
-    reply: Callable[[Facts], Reply]
+    is_broken: Callable[[Case], bool]
+    reply: Callable[[Case], Reply]
 
 
-def _network_is_foreign(facts: Facts) -> bool:
-    identity = facts.identity
+def _network_is_foreign(case: Case) -> bool:
+    identity = case.identity
     if identity is None or identity.networks is None:
         return False
-    address = facts.peer.ip
+    address = case.peer.ip
     # A Unix socket has no address: an identity bound to networks can't come from there.
     return address is None or not may_connect_from(identity, address)
 
 
-def _sender_is_foreign(facts: Facts) -> bool:
-    identity, sender = facts.identity, facts.sender
+def _sender_is_foreign(case: Case) -> bool:
+    identity, sender = case.identity, case.sender
     return identity is not None and sender is not None and not may_send(identity, sender.address)
 
 
-def _recipient_is_foreign(facts: Facts) -> bool:
-    identity, recipient = facts.identity, facts.recipient
+def _recipient_is_foreign(case: Case) -> bool:
+    identity, recipient = case.identity, case.recipient
     return (
         identity is not None
         and recipient is not None
@@ -50,22 +52,22 @@ def _recipient_is_foreign(facts: Facts) -> bool:
     )
 
 
-def _author_is_foreign(facts: Facts) -> bool:
-    identity = facts.identity
+def _author_is_foreign(case: Case) -> bool:
+    identity = case.identity
     if identity is None or identity.senders is None or identity.header_from == "any":
         return False
     # No author, two From fields or one that can't be read: nobody has vouched for it.
-    return not facts.authors or not all(may_send(identity, author) for author in facts.authors)
+    return not case.authors or not all(may_send(identity, author) for author in case.authors)
 
 
-def _refusal(text: str) -> Callable[[Facts], Reply]:
-    def reply(facts: Facts) -> Reply:
+def _refusal(text: str) -> Callable[[Case], Reply]:
+    def reply(case: Case) -> Reply:
         words = text.format(
-            identity=facts.identity.name if facts.identity else "",
-            peer=facts.peer.address,
-            sender=facts.sender or "",
-            recipient=facts.recipient or "",
-            authors=", ".join(map(str, facts.authors or ())) or "no readable From",
+            identity=case.identity.name if case.identity else "",
+            peer=case.peer.address,
+            sender=case.sender or "",
+            recipient=case.recipient or "",
+            authors=", ".join(map(str, case.authors or ())) or "no readable From",
         )
         return Reply(550, "5.7.1", (words,))
 

@@ -21,7 +21,7 @@ from relay.model import (
     TrustDecision,
     TrustStatus,
 )
-from relay.policy.facts import Facts
+from relay.policy.case import Case
 from relay.smtp.replies import Reply
 from relay.tls.clienthello import ClientHello
 
@@ -47,14 +47,14 @@ class Boundless:
         return None
 
 
-def facts(**changes: object) -> Facts:
+def facts(**changes: object) -> Case:
     known: dict[str, object] = {
         "tls": TLS,
         "hello": "mail.acme.example",
         "identity": Identity("acme"),
         "sender": Sender(Address("a", "acme.example")),
     }
-    return Facts(Endpoint("192.0.2.1", 4711), "partners", **{**known, **changes})  # type: ignore[arg-type]
+    return Case(Endpoint("192.0.2.1", 4711), "partners", **{**known, **changes})  # type: ignore[arg-type]
 
 
 def finished(budget: Budget = Boundless()) -> Transaction:

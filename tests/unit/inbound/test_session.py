@@ -562,7 +562,7 @@ def test_a_session_that_is_over_loses_nothing(folder):
 
 def test_trust_that_is_lost_before_the_banner(folder):
     async def script(client, session):
-        while session._facts.identity is None:
+        while session._case.identity is None:
             await asyncio.sleep(0)
         lose_trust(world, session)
         return [await client.reply() for _ in range(3)]

@@ -22,7 +22,7 @@ from relay.model import (
     TrustDecision,
     TrustStatus,
 )
-from relay.policy.facts import Facts
+from relay.policy.case import Case
 from tests.kit.pki import Authority
 
 NOW = datetime(2026, 1, 5, 4, 7, 9, tzinfo=UTC)
@@ -38,15 +38,15 @@ ENVELOPE = Envelope(
 BODY = b"From: a@acme.example\r\n\r\nHello\r\n"
 
 
-def facts(**changes: object) -> Facts:
+def facts(**changes: object) -> Case:
     known = {"tls": TLS, "hello": "mail.acme.example", "peer": Endpoint("192.0.2.1", 4711)}
-    return Facts(listener="partners", **{**known, **changes})  # type: ignore[arg-type]
+    return Case(listener="partners", **{**known, **changes})  # type: ignore[arg-type]
 
 
 def stamped(
     message: bytes = BODY,
     *,
-    facts: Facts = facts(),
+    facts: Case = facts(),
     decision: TrustDecision | None = PINNED,
     envelope: Envelope = ENVELOPE,
 ) -> list[bytes]:

@@ -5,8 +5,9 @@ from ipaddress import ip_network
 import pytest
 
 from relay.model import Address, Endpoint, Identity, Recipient, Sender
+from relay.policy.case import Case
 from relay.policy.engine import Engine
-from relay.policy.facts import Facts, Stage
+from relay.policy.facts import Stage
 from relay.policy.rules import IDENTITY_RULES
 
 ACME = Identity(
@@ -23,7 +24,7 @@ EVIL = Address("ceo", "bank.example")
 
 
 def facts(identity=ACME, peer=HERE, **known):
-    return Facts(peer=peer, listener="partners", identity=identity, **known)
+    return Case(peer=peer, listener="partners", identity=identity, **known)
 
 
 KEPT = [

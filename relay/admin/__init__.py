@@ -1,0 +1,1 @@
+"""The HTTP side: what is published, asked and measured; run beside the workers."""

@@ -1,0 +1,40 @@
+"""The case before the policy: what is known of a connection and its transaction, as objects.
+
+What rules may say of it are facts, which `checks/` make out of it. A later stage knows all that an
+earlier one knew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay.mail.headers import HeaderBlock
+    from relay.model import Address, Endpoint, Identity, Recipient, Sender, TlsFacts, TrustDecision
+
+__all__ = ["Case"]
+
+
+@dataclass(slots=True)
+class Case:
+    """One session's case; the fields of a stage to come are None, or empty.
+
+    `authors` are the addresses of the From header field (RFC 5322 3.6.2); None if there is no
+    single field that can be read. `recipient` is the one being judged, `recipients` those accepted
+    before it. `header` and `message` are there at the message stage: CRLF line ends, the dot
+    stuffing gone, as the client sent it.
+    """
+
+    peer: Endpoint
+    listener: str
+    identity: Identity | None = None
+    decision: TrustDecision | None = None
+    tls: TlsFacts | None = None
+    hello: str = ""
+    sender: Sender | None = None
+    recipient: Recipient | None = None
+    recipients: tuple[Recipient, ...] = ()
+    authors: tuple[Address, ...] | None = None
+    header: HeaderBlock | None = None
+    message: bytes = b""

@@ -1,0 +1,63 @@
+"""What a check is: one file of `checks/`, one fact prefix, one table `[checks.<prefix>]`.
+
+A module `checks/dnsbl.py` holds `FACTS` (its declarations, each named "dnsbl.<word>"), `Settings`
+(a `settings.Table`, every key with a default) and `build(settings, tools) -> Check | WaitingCheck`.
+Assembly finds it by its file; nothing else needs to be told of it. A check reports and never
+decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from relay.policy.case import Case
+    from relay.policy.facts import Stage, Value
+    from relay.ports import Clock, Resolver, Store
+
+__all__ = ["Check", "Offload", "Tools", "WaitingCheck"]
+
+_T = TypeVar("_T")
+
+
+class Offload(Protocol):
+    """Runs what would hold the event loop up (over 64 kB of CPU-heavy work) beside it."""
+
+    def __call__(self, work: Callable[[], _T]) -> Awaitable[_T]:
+        """Return what `work` returns, once it is done."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What of the world a check may use."""
+
+    hostname: str
+    clock: Clock
+    resolver: Resolver
+    store: Store
+    offload: Offload
+
+
+@runtime_checkable
+class Check(Protocol):
+    """A check that knows at once."""
+
+    def report(self, case: Case, stage: Stage, wanted: frozenset[str]) -> Mapping[str, Value]:
+        """Return at least the wanted facts (full names) of those declared for `stage`.
+
+        Never raises for what a client sent: what can't be said is `Missing`.
+        """
+        ...
+
+
+@runtime_checkable
+class WaitingCheck(Protocol):
+    """A check that asks the world; the caller sets the deadline and runs checks side by side."""
+
+    async def gather(self, case: Case, stage: Stage, wanted: frozenset[str]) -> Mapping[str, Value]:
+        """As `Check.report`. Whoever cancels it gets `Missing` for its facts instead."""
+        ...

@@ -1,0 +1,1 @@
+"""What workers and nodes remember together: one file an implementation of `ports.Store`."""
