@@ -6,21 +6,18 @@ by a rename, so that a running relay sees the old list or the new one. Decides n
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import tomlkit
 from tomlkit.items import AoT, Array, Table
 
 from relay.errors import ConfigurationError
-from relay.key_files import replace_file
+from relay.key_files import lock_folder, replace_file
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from relay.model import Suspension
@@ -165,7 +162,7 @@ def _changed(text: str, path: Path, name: str, change: Callable[[AoT, int], obje
 def _edit(path: Path, change: Callable[[str], str]) -> None:
     """Replace the text of the file by `change` of it, unless the outcome has mistakes."""
     path = path.resolve()  # a link stays a link
-    with _lock(path.parent):
+    with lock_folder(path.parent):
         before = _read(path)
         parse_allowlist(before, path)
         after = change(before)
@@ -186,13 +183,3 @@ def _read(path: Path) -> str:
         line = error.object[: error.start].count(b"\n") + 1
         remedy = "save the file as UTF-8"
         raise ConfigurationError("not UTF-8", remedy=remedy, path=path, line=line) from None
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -6,9 +6,6 @@ CA itself), `crl.pem` both. Knows nothing of HTTP. RFC 5280 5, RFC 6960.
 
 from __future__ import annotations
 
-import fcntl
-import os
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,13 +13,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from relay.errors import ConfigurationError
-from relay.key_files import replace_file
+from relay.key_files import lock_folder, replace_file
 from relay.pki.certificate import Certificate, parse_pem_chain
 from relay.pki.issuing import issue_crl
 from relay.pki.ocsp_responder import IssuedStatus, Responder, answer_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from relay.ca_folder import CaFolder
@@ -95,7 +91,7 @@ class CaLists:
         Returns:
             The issuing CA's list.
         """
-        with _lock(self._ca.folder):
+        with lock_folder(self._ca.folder):
             made = self._sign(issuer, self.path, valid_for)
             lists = [made]
             if self._ca.issuing_path.exists() and self._ca.key_path.exists():
@@ -152,14 +148,3 @@ def _next_number(path: Path, now: datetime) -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC).replace(microsecond=0)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """One list at a time."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

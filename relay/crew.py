@@ -7,56 +7,21 @@ one is forked, is not known here.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
-import socket
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
+from relay.child_process import ChildProcess, fork_child
+
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from relay.net.tally import Tally
 
-__all__ = ["ChildProcess", "Crew", "WorkerProcess"]
-
-_ORDER_SECONDS = 5.0
-"""How long a worker that does not read may hold its parent up."""
-
-
-@dataclass(kw_only=True)
-class ChildProcess:
-    """A process that we have forked, and our end of the socket pair to it."""
-
-    pid: int
-    control: socket.socket
-    started: float = field(default_factory=time.monotonic)
-    inbox: bytearray = field(default_factory=bytearray)
-
-    def order(self, order: dict[str, object]) -> None:
-        """Tell it something."""
-        with contextlib.suppress(OSError):  # it has just died: SIGCHLD tells
-            self.control.settimeout(_ORDER_SECONDS)
-            self.control.sendall(json.dumps(order).encode() + b"\n")
-            self.control.setblocking(False)  # noqa: FBT003
-
-    def receive(self) -> list[dict[str, object]] | None:
-        """Return the messages that have come; None at the end of the stream: it is gone."""
-        try:
-            data = self.control.recv(65536)
-        except BlockingIOError:
-            return []
-        except OSError:
-            data = b""
-        if not data:
-            return None
-        self.inbox += data
-        *lines, rest = self.inbox.split(b"\n")
-        self.inbox = rest
-        return [json.loads(line) for line in lines]
+__all__ = ["Crew", "WorkerProcess"]
 
 
 @dataclass(kw_only=True)
@@ -110,17 +75,15 @@ class Crew:
         """Fork a worker; the child calls `become` with its slot and its end of the socket pair."""
         slot = self._free_slots.pop(0)
         self._tally.wipe(slot)
-        ours, theirs = socket.socketpair()
-        pid = os.fork()
-        if pid == 0:
-            ours.close()
+
+        def start(control: socket.socket) -> NoReturn:
             self.close()
-            become(slot, theirs)
-        theirs.close()
-        ours.setblocking(False)  # noqa: FBT003  the socket module's own signature
-        worker = WorkerProcess(pid=pid, control=ours, slot=slot, generation=generation)
+            become(slot, control)
+
+        pid, control = fork_child(start)
+        worker = WorkerProcess(pid=pid, control=control, slot=slot, generation=generation)
         self._workers[pid] = worker
-        self._selector.register(ours, selectors.EVENT_READ, lambda _: self._read(worker))
+        self._selector.register(control, selectors.EVENT_READ, lambda _: self._read(worker))
 
     def close(self) -> None:
         """Let go of all workers' sockets: in a child, they are its parent's."""

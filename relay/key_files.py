@@ -5,10 +5,12 @@ Knows nothing of certificates or of the CA.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
@@ -23,10 +25,14 @@ from cryptography.hazmat.primitives.serialization import (
 from relay.errors import ConfigurationError
 from relay.pki.issuing import PrivateKey
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 __all__ = [
     "KeyType",
     "encode_private_key",
     "load_private_key",
+    "lock_folder",
     "make_private_key",
     "refuse_existing",
     "replace_file",
@@ -122,6 +128,17 @@ def replace_file(path: Path, content: bytes, *, is_secret: bool = False) -> None
     except BaseException:
         Path(temporary).unlink()
         raise
+
+
+@contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Be the only one who changes files of a folder; the others wait. It has nothing to clean up."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _take_over_mode(path: Path, descriptor: int, otherwise: int) -> None:

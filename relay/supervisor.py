@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
-import resource
 import selectors
 import signal
 import socket
@@ -25,23 +23,23 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import structlog
-import uvloop
 
 from relay import app, config
 from relay.audit.applog import configure_logging
 from relay.audit.log import AuditLog
+from relay.child_process import HANDLED_SIGNALS, become
 from relay.control import Caller, ControlServer
 from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
 from relay.keeper_process import KeeperProcess, keep
 from relay.material import load_material, read_allowlist
-from relay.net.listener import open_sockets
 from relay.net.notify import Notifier
 from relay.net.tally import Tally
+from relay.preparation import close_all, open_listeners, prepare_state, raise_descriptor_limit
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
     from relay.settings import Settings
@@ -58,8 +56,6 @@ MAX_RESTART_DELAY_SECONDS = 30.0
 MAX_INTERMEDIATES = 1000
 MAX_PREPARATION_SECONDS = 30.0
 """How long workers wait for revocation lists to be read before they are forked without."""
-SPARE_DESCRIPTORS = 512
-"""For next hops, files and pipes, besides one a connection."""
 
 
 class _Previous(NamedTuple):
@@ -118,9 +114,11 @@ class Supervisor:
         """
         self._configuration, self._blueprint = self._load()
         configure_logging(self._settings.log)
-        self._raise_descriptor_limit()
-        self._sockets = self._open_sockets(self._configuration, {})
-        self._prepare_state()
+        raise_descriptor_limit(self._configuration)
+        self._sockets = open_listeners(self._configuration, {})
+        self._control = prepare_state(
+            self._configuration, lambda path: ControlServer(path, self._selector, self._serve)
+        )
         self._audit = AuditLog(
             self._settings.audit.path, sync="second", node=self._settings.hostname
         )
@@ -148,84 +146,13 @@ class Supervisor:
             cores = os.cpu_count() or 1
         return self._settings.workers or cores
 
-    def _raise_descriptor_limit(self) -> None:
-        """A relay out of file descriptors can't even refuse: ask for enough before the start."""
-        needed = self._settings.limits.max_connections + SPARE_DESCRIPTORS
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft >= needed or soft == resource.RLIM_INFINITY:
-            return
-        for limits in ((needed, max(needed, hard)), (hard, hard)):
-            with contextlib.suppress(ValueError, OSError):
-                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-                break
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft < needed:
-            raise self._configuration.mistake(
-                f"limits.max_connections = {self._settings.limits.max_connections} needs {needed} "
-                f"file descriptors, the limit is {soft}",
-                remedy="raise it (ulimit -n, LimitNOFILE=) or lower limits.max_connections",
-                at=("limits", "max_connections"),
-            )
-
-    def _open_sockets(
-        self, configuration: config.Configuration, known: Mapping[str, list[socket.socket]]
-    ) -> dict[str, list[socket.socket]]:
-        """Open what is new, keep what is open; on failure close what was opened here."""
-        settings = configuration.settings
-        opened: dict[str, list[socket.socket]] = {}
-        try:
-            for listener in settings.listener:
-                kept = known.get(listener.address)
-                opened[listener.address] = (
-                    kept if kept is not None else open_sockets(listener.address)
-                )
-        except OSError as error:
-            for address, listening in opened.items():
-                if address not in known:
-                    _close_all(listening)
-            position = settings.listener.index(listener)
-            raise configuration.mistake(
-                f"cannot listen on {listener.address}: {error.strerror or error}",
-                remedy="stop what uses the address, choose another, or allow low ports "
-                "(AmbientCapabilities=CAP_NET_BIND_SERVICE)",
-                at=("listener", position, "address"),
-            ) from error
-        return opened
-
-    def _prepare_state(self) -> None:
-        state = self._settings.state_dir
-        try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if self._settings.user and os.geteuid() == 0:
-                account = pwd.getpwnam(self._settings.user)
-                os.chown(state, account.pw_uid, account.pw_gid)
-            self._control = ControlServer(state / "control.sock", self._selector, self._serve)
-        except BlockingIOError:
-            raise self._configuration.mistake(
-                f"another gatepost uses the state folder {state}",
-                remedy="stop it first, or give this one its own `state_dir`",
-                at=("state_dir",),
-            ) from None
-        except KeyError:
-            raise self._configuration.mistake(
-                f"there is no user {self._settings.user!r}",
-                remedy="create it (useradd --system) or leave `user` out",
-                at=("user",),
-            ) from None
-        except OSError as error:
-            raise self._configuration.mistake(
-                f"the state folder {state} can't be used: {error.strerror or error}",
-                remedy="make it writable, or set `state_dir`",
-                at=("state_dir",),
-            ) from error
-
     def _install_signals(self) -> None:
         receiver, sender = socket.socketpair()
         receiver.setblocking(False)  # noqa: FBT003
         sender.setblocking(False)  # noqa: FBT003
         signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
         self._signal_sockets = (receiver, sender)
-        for number in _HANDLED_SIGNALS:
+        for number in HANDLED_SIGNALS:
             signal.signal(number, lambda *_: None)
         self._selector.register(receiver, selectors.EVENT_READ, self._read_signals)
 
@@ -242,7 +169,7 @@ class Supervisor:
         self._keeper.stop()
         self._put_on_record("stop")
         for listening in self._sockets.values():
-            _close_all(listening)
+            close_all(listening)
         self._control.close()
         signal.set_wakeup_fd(-1)
         log.info("stopped")
@@ -313,6 +240,7 @@ class Supervisor:
         """The child's side of the fork."""
 
         def begin() -> Coroutine[Any, Any, None]:
+            self._let_go()
             self._keeper.close()
             by_name = {
                 listener.name: self._sockets[listener.address]
@@ -321,47 +249,26 @@ class Supervisor:
             row = self._tally.row(slot)
             return app.Worker(self._blueprint, by_name, row, control, self._intermediates).run()
 
-        self._become(begin)
+        become(begin, self._settings.user)
 
     def _become_keeper(self, control: socket.socket) -> NoReturn:
         """The same for the process that keeps the revocation lists."""
 
         def begin() -> Coroutine[Any, Any, None]:
+            self._let_go()
             self._crew.close()
             previous = self._previous.sockets if self._previous is not None else {}
             for listening in (*self._sockets.values(), *previous.values()):
-                _close_all(listening)
+                close_all(listening)
             return keep(self._blueprint.material, control)
 
-        self._become(begin)
+        become(begin, self._settings.user)
 
-    def _become(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
-        """Be a child process from here on."""
-        code = 1
-        try:
-            signal.set_wakeup_fd(-1)
-            for number in _HANDLED_SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
-            # The terminal's Ctrl-C and a service manager's SIGHUP are the parent's to hear.
-            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-                signal.signal(number, signal.SIG_IGN)
-            self._selector.close()
-            self._control.close(is_child=True)
-            _close_all(self._signal_sockets)
-            self._drop_privileges()
-            uvloop.run(begin())
-            code = 0
-        except Exception:
-            log.exception("process failed")
-        finally:
-            os._exit(code)
-
-    def _drop_privileges(self) -> None:
-        if self._settings.user and os.geteuid() == 0:
-            account = pwd.getpwnam(self._settings.user)
-            os.initgroups(account.pw_name, account.pw_gid)
-            os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
+    def _let_go(self) -> None:
+        """In a child: of what is its parent's."""
+        self._selector.close()
+        self._control.close(is_child=True)
+        close_all(self._signal_sockets)
 
     def _hear(self, worker: WorkerProcess, message: dict[str, object]) -> None:
         match message["event"]:
@@ -400,7 +307,7 @@ class Supervisor:
             self._tell_allowlist(older)
             for address, listening in self._previous.sockets.items():
                 if address not in self._sockets:
-                    _close_all(listening)
+                    close_all(listening)
             self._previous = None
             self._put_on_record("reload")
         for worker in older:
@@ -431,7 +338,7 @@ class Supervisor:
         self._watch()
         try:
             configuration, blueprint = self._load()
-            sockets = self._open_sockets(configuration, self._sockets)
+            sockets = open_listeners(configuration, self._sockets)
         except ConfigurationError as error:
             mistakes = [str(mistake) for mistake in (error, *error.others)]
             log.error("reload refused, the old configuration stays in force", mistakes=mistakes)
@@ -451,7 +358,7 @@ class Supervisor:
         self._crew.kill(self._crew.of(self._generation))
         for address, listening in self._sockets.items():
             if address not in previous.sockets:
-                _close_all(listening)
+                close_all(listening)
         self._configuration, self._blueprint = previous.configuration, previous.blueprint
         self._sockets = previous.sockets
         older = [w.generation for w in self._crew.workers if w.generation < self._generation]
@@ -555,17 +462,3 @@ class Supervisor:
             ],
             "crl_sources": self._crl_sources,
         }
-
-
-_HANDLED_SIGNALS = (
-    signal.SIGTERM,
-    signal.SIGINT,
-    signal.SIGHUP,
-    signal.SIGCHLD,
-    signal.SIGUSR1,
-)
-
-
-def _close_all(sockets: list[socket.socket] | tuple[socket.socket, ...]) -> None:
-    for listening in sockets:
-        listening.close()

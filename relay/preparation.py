@@ -1,0 +1,106 @@
+"""What a host has to give before there are workers: descriptors, listening sockets, the state folder.
+
+Each mistake names the key that is to blame. Knows nothing of processes. Raises ConfigurationError only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import resource
+from typing import TYPE_CHECKING
+
+from relay.net.listener import open_sockets
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from relay.config import Configuration
+    from relay.control import ControlServer
+
+__all__ = ["close_all", "open_listeners", "prepare_state", "raise_descriptor_limit"]
+
+SPARE_DESCRIPTORS = 512
+"""For next hops, files and pipes, besides one a connection."""
+
+
+def raise_descriptor_limit(configuration: Configuration) -> None:
+    """A relay out of file descriptors can't even refuse: ask for enough before the start."""
+    connections = configuration.settings.limits.max_connections
+    needed = connections + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= needed or soft == resource.RLIM_INFINITY:
+        return
+    for limits in ((needed, max(needed, hard)), (hard, hard)):
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            break
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        raise configuration.mistake(
+            f"limits.max_connections = {connections} needs {needed} "
+            f"file descriptors, the limit is {soft}",
+            remedy="raise it (ulimit -n, LimitNOFILE=) or lower limits.max_connections",
+            at=("limits", "max_connections"),
+        )
+
+
+def open_listeners(
+    configuration: Configuration, known: Mapping[str, list[socket.socket]]
+) -> dict[str, list[socket.socket]]:
+    """Open what is new, by address; keep what is open; on failure close what was opened here."""
+    opened: dict[str, list[socket.socket]] = {}
+    for position, listener in enumerate(configuration.settings.listener):
+        kept = known.get(listener.address)
+        try:
+            opened[listener.address] = open_sockets(listener.address) if kept is None else kept
+        except OSError as error:
+            close_all(each for address in opened.keys() - known.keys() for each in opened[address])
+            raise configuration.mistake(
+                f"cannot listen on {listener.address}: {error.strerror or error}",
+                remedy="stop what uses the address, choose another, or allow low ports "
+                "(AmbientCapabilities=CAP_NET_BIND_SERVICE)",
+                at=("listener", position, "address"),
+            ) from error
+    return opened
+
+
+def prepare_state(
+    configuration: Configuration, open_control: Callable[[Path], ControlServer]
+) -> ControlServer:
+    """Make the state folder, for the workers' user, and the control socket in it."""
+    settings = configuration.settings
+    state = settings.state_dir
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.user and os.geteuid() == 0:
+            account = pwd.getpwnam(settings.user)
+            os.chown(state, account.pw_uid, account.pw_gid)
+        return open_control(state / "control.sock")
+    except BlockingIOError:
+        raise configuration.mistake(
+            f"another gatepost uses the state folder {state}",
+            remedy="stop it first, or give this one its own `state_dir`",
+            at=("state_dir",),
+        ) from None
+    except KeyError:
+        raise configuration.mistake(
+            f"there is no user {settings.user!r}",
+            remedy="create it (useradd --system) or leave `user` out",
+            at=("user",),
+        ) from None
+    except OSError as error:
+        raise configuration.mistake(
+            f"the state folder {state} can't be used: {error.strerror or error}",
+            remedy="make it writable, or set `state_dir`",
+            at=("state_dir",),
+        ) from error
+
+
+def close_all(sockets: Iterable[socket.socket]) -> None:
+    """Let go of sockets."""
+    for listening in sockets:
+        listening.close()
