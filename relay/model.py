@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -63,6 +63,33 @@ class Endpoint(NamedTuple):
     def ip(self) -> IPv4Address | IPv6Address | None:
         """The address as a number, IPv4-mapped IPv6 unwrapped; None for a Unix socket."""
         return _parse_ip(self.address)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is of our own side: this host, a private network, or a Unix socket."""
+        return _is_local(self.address)
+
+
+_LOCAL_NETWORKS = tuple(
+    ip_network(text)
+    for text in (
+        "127.0.0.0/8",
+        "::1",
+        "10.0.0.0/8",  # RFC 1918 3
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",  # RFC 6598 7
+        "169.254.0.0/16",
+        "fe80::/10",
+        "fc00::/7",  # RFC 4193 3.1
+    )
+)
+
+
+@lru_cache(maxsize=4096)
+def _is_local(address: str) -> bool:
+    found = _parse_ip(address)
+    return found is None or any(found in network for network in _LOCAL_NETWORKS)
 
 
 @lru_cache(maxsize=4096)  # asked for each message of a connection
@@ -232,13 +259,15 @@ class TrustDecision:
 
     `identity` is there when the certificate was matched to one, also when it is refused for
     another cause (an expired one, say). `reason` is for people: one sentence, no secrets.
-    `evidence` is for the audit and `gatepost explain`: flat, JSON-ready.
+    `evidence` is for the audit and `gatepost explain`: flat, JSON-ready. `questions` are on their way
+    to others (OCSP responders); once they are answered, the decision may be another.
     """
 
     status: TrustStatus
     identity: Identity | None
     reason: str
     evidence: dict[str, str] = field(default_factory=dict)
+    questions: tuple[str, ...] = ()
 
     @property
     def is_trusted(self) -> bool:

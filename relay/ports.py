@@ -214,6 +214,10 @@ class Trust(Protocol):
         """Decide on what a peer has presented at a listener, now."""
         ...
 
+    async def answered(self, questions: Sequence[str]) -> None:
+        """Wait until the `questions` of a decision are answered, or will not be in time."""
+        ...
+
 
 class Resolver(Protocol):
     """DNS: asked by name and type, answered from a cache where it can be."""

@@ -268,16 +268,19 @@ class Session:
             reason = error.reason if isinstance(error, HandshakeFailed) else type(error).__name__
             self._record("handshake", evidence.failed_handshake(self._case, hello, reason))
             raise
-        self._decide()
+        await self._decide()
         self._record("handshake", evidence.handshake(self._case, self._decision, self._refusal))
 
-    def _decide(self) -> None:
-        """Ask who the peer is, now."""
+    async def _decide(self) -> None:
+        """Ask who the peer is, now; what is being asked of others about it is waited for."""
         services = self._services
         self._trust_version = services.trust.version
         if self._listener.client_certificate == "off":
             return
         decision = services.trust.decide(self._listener.name, self._case.tls)
+        if decision.questions:
+            await services.trust.answered(decision.questions)
+            decision = services.trust.decide(self._listener.name, self._case.tls)
         self._decision = decision
         self._origin = self._client = None
         self._case.identity = decision.identity if decision.is_trusted else None
@@ -326,7 +329,7 @@ class Session:
             self.reconsider()
             if self._ending is not None:
                 return  # it is the answer, too
-            self._decide()
+            await self._decide()
         if self._refusal is not None:
             # A stranger gets its handshake and its EHLO, and is refused here, because this is the
             # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.

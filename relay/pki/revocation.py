@@ -87,13 +87,18 @@ _GRAVITY: Final = {
 
 
 class Answer(NamedTuple):
-    """What one source says of one certificate; `reason` is one sentence for people."""
+    """What one source says of one certificate; `reason` is one sentence for people.
+
+    `question` names what the source has set out to ask just now, "" if nothing: then this is not its
+    last word, and whoever can wait gets a better one.
+    """
 
     outcome: Outcome
     reason: str
     this_update: datetime | None = None
     next_update: datetime | None = None
     revoked_at: datetime | None = None
+    question: str = ""
 
 
 class RevocationSource(Protocol):
@@ -117,12 +122,14 @@ class RevocationVerdict(NamedTuple):
 
     `source` is the name of the source that decided, "" if none did. `asked` is what every source
     has said of every certificate that it was asked about: "leaf crl=stale ocsp=good, ca1 crl=good".
+    `questions` are those on their way whose answers might change it.
     """
 
     outcome: Outcome
     source: str
     reason: str
     asked: str = ""
+    questions: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> dict[str, str]:
@@ -177,22 +184,32 @@ class Revocation:
         if worst.depth and worst.answer.outcome is not Outcome.GOOD:
             reason = f"{path[worst.depth].subject}: {reason}"
         asked = ", ".join(" ".join((step.label, *step.asked)) for step in found if step.asked)
-        return RevocationVerdict(worst.answer.outcome, worst.source, reason, asked)
+        questions: tuple[str, ...] = ()
+        if worst.answer.outcome is not Outcome.REVOKED:  # nothing could make that any better
+            questions = tuple(each for step in found for each in step.questions)
+        return RevocationVerdict(worst.answer.outcome, worst.source, reason, asked, questions)
 
     def _ask(
         self, certificate: Certificate, issuer: Certificate, now: datetime
-    ) -> tuple[Answer, str, tuple[str, ...]]:
-        """Ask source after source; return the answer that counts, whose it is, and all of them."""
+    ) -> tuple[Answer, str, tuple[str, ...], tuple[str, ...]]:
+        """Ask source after source.
+
+        Returns:
+            The answer that counts, whose it is, what all have said, and what is still being asked.
+        """
         best, by = Answer(Outcome.NO_SOURCE, "nothing says where to ask about it"), ""
         asked: list[str] = []
+        questions: tuple[str, ...] = ()
         for source in self.sources:
             answer = source.status(certificate, issuer, now)
             asked.append(f"{source.name}={answer.outcome}")
             if answer.outcome in {Outcome.GOOD, Outcome.REVOKED}:
-                return answer, source.name, tuple(asked)
+                return answer, source.name, tuple(asked), ()
+            if answer.question:
+                questions += (answer.question,)
             if not by or _GRAVITY[answer.outcome] < _GRAVITY[best.outcome]:
                 best, by = answer, source.name
-        return best, by, tuple(asked)
+        return best, by, tuple(asked), questions
 
 
 class _Step(NamedTuple):
@@ -202,6 +219,7 @@ class _Step(NamedTuple):
     answer: Answer
     source: str
     asked: tuple[str, ...]
+    questions: tuple[str, ...]
 
     @property
     def label(self) -> str:

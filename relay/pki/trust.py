@@ -73,6 +73,15 @@ class _Match(NamedTuple):
 class _Judgement(NamedTuple):
     status: TrustStatus
     reason: str
+    questions: tuple[str, ...] = ()
+
+
+class _Found(NamedTuple):
+    """What is known of revocation; `status` None: nothing speaks against it."""
+
+    status: TrustStatus | None
+    reason: str = ""
+    questions: tuple[str, ...] = ()
 
 
 class _Description(NamedTuple):
@@ -120,14 +129,14 @@ def decide(
             return TrustDecision(TrustStatus.UNTRUSTED, None, reason, evidence)
         match = matches[0]
         evidence["matched"] = match.key
-        status, reason = (
+        status, reason, questions = (
             _refusal_of_identity(match.identity, now)
             or leaf.derived(_refusal_if_pinned if match.by_pin else _refusal_if_named)
             or _judge_chain(certificates, match, anchors, now, revocation, evidence)
         )
     except MalformedCertificate:
         return TrustDecision(TrustStatus.MALFORMED, None, _UNREADABLE, evidence)
-    return TrustDecision(status, match.identity, reason, evidence)
+    return TrustDecision(status, match.identity, reason, evidence, questions)
 
 
 def _describe(leaf: Certificate) -> _Description:
@@ -222,28 +231,30 @@ def _judge_chain(  # noqa: PLR0917  (private, and each is of another type)
             path = verdict.path
         elif is_required:
             return _Judgement(verdict.status, verdict.reason)
+    questions: tuple[str, ...] = ()
     if revocation is not None:
-        refusal = _refusal_of_revocation(path, match.identity, now, revocation, evidence)
-        if refusal is not None:
-            return refusal
+        found = _ask_for_revocation(path, match.identity, now, revocation, evidence)
+        if found.status is not None:
+            return _Judgement(found.status, found.reason, found.questions)
+        questions = found.questions
     if match.by_pin:
         what = "certificate" if match.key.startswith("cert:") else "key"
-        return _Judgement(TrustStatus.PINNED, f"its {what} is pinned")
-    return _Judgement(TrustStatus.NAMED, f"{path[-1].subject} vouches for {match.key}")
+        return _Judgement(TrustStatus.PINNED, f"its {what} is pinned", questions)
+    reason = f"{path[-1].subject} vouches for {match.key}"
+    return _Judgement(TrustStatus.NAMED, reason, questions)
 
 
-def _refusal_of_revocation(
+def _ask_for_revocation(
     path: Sequence[Certificate],
     identity: Identity,
     now: datetime,
     revocation: Revocation,
     evidence: dict[str, str],
-) -> _Judgement | None:
+) -> _Found:
     mode = revocation.mode_for(path, identity.revocation)
     evidence["revocation_mode"] = str(mode)
     if mode is Mode.OFF:
-        return None
+        return _Found(None)
     verdict = revocation.judge(path, now)
     evidence |= verdict.evidence
-    status = status_of(verdict, mode)
-    return None if status is None else _Judgement(status, verdict.reason)
+    return _Found(status_of(verdict, mode), verdict.reason, verdict.questions)

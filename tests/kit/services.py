@@ -85,9 +85,17 @@ class FakeTrust:
     def __init__(self) -> None:
         self.version = 1
         self.decision = TrustDecision(TrustStatus.ABSENT, None, "no certificate")
+        self.questions: list[tuple[str, ...]] = []
+        self.answer: TrustDecision | None = None
 
     def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
         return self.decision
+
+    async def answered(self, questions: Sequence[str]) -> None:
+        """Be answered: the decision from now on is `answer`."""
+        self.questions.append(tuple(questions))
+        if self.answer is not None:
+            self.decision = self.answer
 
 
 class FakeRoute:

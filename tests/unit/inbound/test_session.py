@@ -609,6 +609,52 @@ def test_a_pin_that_comes_in_time_lets_the_client_in(folder):
     assert reply.startswith("250 2.0.0")
 
 
+UNKNOWN = TrustDecision(
+    TrustStatus.REVOCATION_UNKNOWN, ACME, "not asked yet", questions=("leaf", "ca1")
+)
+
+
+def test_what_is_being_asked_about_a_certificate_is_waited_for(folder):
+    world = World()
+    world.trust.answer = PINNED
+
+    async def script(client, _):
+        await client.enter()
+        return await client.send()
+
+    _, reply = converse(script, world, tmp_path=folder, trusted=UNKNOWN)
+    assert reply.startswith("250 2.0.0")
+    assert world.trust.questions == [("leaf", "ca1")]
+    assert [each["status"] for each in world.audit.of("handshake")] == ["pinned"]
+    assert "refused" not in world.budget.counts
+
+
+def test_what_is_not_answered_in_time_is_waited_for_once_and_then_decided(folder):
+    world = World()
+
+    async def script(client, _):
+        await client.enter()
+        return await client.say("MAIL FROM:<a@acme.example>")
+
+    _, reply = converse(script, world, tmp_path=folder, trusted=UNKNOWN)
+    assert reply.startswith("451 4.7.5 ")
+    assert len(world.trust.questions) == 1
+    assert world.budget.counts["refused"] == 1
+
+
+def test_a_live_session_is_ended_without_waiting_for_an_answer(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        lose_trust(world, session, UNKNOWN)
+        return await client.reply()
+
+    _, reply = converse(script, world, tmp_path=folder)
+    assert reply.startswith("421 4.7.0 ")
+    assert world.trust.questions == []
+
+
 # --- the world breaks ---------------------------------------------------------------------------
 
 

@@ -93,6 +93,30 @@ def test_sources_are_asked_in_the_configured_order(names):
     assert judge(*(both(name, "good") for name in names)).source == names[0]
 
 
+class AskingSource:
+    """Knows nothing yet, and has set out to ask."""
+
+    name = "ocsp"
+
+    def status(self, certificate, issuer, now):
+        return Answer(Outcome.UNREACHABLE, "not asked yet", question=certificate.common_name)
+
+
+def test_what_is_being_asked_is_in_the_verdict():
+    verdict = judge(both("crl", "stale"), AskingSource())
+    assert verdict.outcome is Outcome.STALE
+    assert verdict.questions == ("leaf.example", "Middle")
+
+
+@pytest.mark.parametrize(
+    ("leaf", "middle", "questions"),
+    [("stale", "good", ("leaf.example",)), ("good", "good", ()), ("stale", "revoked", ())],
+)
+def test_nothing_is_left_to_ask_where_all_is_known_or_one_is_revoked(leaf, middle, questions):
+    verdict = judge(FakeSource("crl", leaf=leaf, middle=middle), AskingSource())
+    assert verdict.questions == questions
+
+
 def test_without_any_source():
     verdict = judge()
     assert (verdict.outcome, verdict.source) == (Outcome.NO_SOURCE, "")
