@@ -18,14 +18,17 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticUndefined
 
+from relay import catalogue
 from relay.audit import record
 from relay.settings import (
     Audit,
     Ca,
     CertificateFiles,
+    Checks,
     Limits,
     Listener,
     Log,
+    Policy,
     Revocation,
     RevocationAuthority,
     Route,
@@ -113,6 +116,13 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[ca]", Ca),
     ("[limits]", Limits),
     ("[timeouts]", Timeouts),
+    ("[policy]", Policy),
+    ("[checks]", Checks),
+    *(
+        (f"[checks.{name}]", module.Settings)
+        for name, module in catalogue.check_modules().items()
+        if module.Settings.model_fields
+    ),
     ("[revocation]", Revocation),
     ("[[revocation.authority]]", RevocationAuthority),
     ("[audit]", Audit),
@@ -131,7 +141,7 @@ def schema() -> str:
     """The JSON schema, draft 2020-12."""
     made = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Settings.model_json_schema(schema_generator=_SchemaGenerator),
+        **catalogue.settings_type().model_json_schema(schema_generator=_SchemaGenerator),
     }
     return json.dumps(made, indent=2) + "\n"
 

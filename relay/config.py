@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from relay.catalogue import settings_type
 from relay.consistency import find_mistakes
 from relay.environment import override, read_overrides
 from relay.errors import ConfigurationError
 from relay.mistakes import Mistake, explain, format_key
-from relay.settings import Settings
 from relay.toml_lines import KeyPath, index_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from relay.settings import Settings
 
 __all__ = ["Configuration", "Origin", "load", "read_file"]
 
@@ -106,9 +108,11 @@ def load(path: Path, environ: Mapping[str, str]) -> Configuration:
         _forget(origins, entry.key)
         origins[entry.key] = Origin(entry.place)
     try:
-        settings = Settings.model_validate(data)
+        settings = settings_type().model_validate(data)
     except ValidationError as error:
-        raise _error_of(explain(error.errors(include_url=False)), origins) from None
+        raise _error_of(
+            explain(error.errors(include_url=False), settings_type()), origins
+        ) from None
     mistakes = list(find_mistakes(settings))
     if mistakes:
         raise _error_of(mistakes, origins)

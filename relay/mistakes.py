@@ -73,11 +73,16 @@ _FORMS = {
 """Error type: what was wanted, and how to write it."""
 
 
-def explain(errors: Iterable[ErrorDetails]) -> list[Mistake]:
-    """Turn pydantic's errors into mistakes that name their key and a remedy."""
+def explain(errors: Iterable[ErrorDetails], root: type[BaseModel] = Settings) -> list[Mistake]:
+    """Turn pydantic's errors into mistakes that name their key and a remedy.
+
+    Args:
+        errors: what pydantic says.
+        root: the type of the document they are about.
+    """
     listed = list(errors)
     misspelled = {
-        (*error["loc"][:-1], _nearest_key(error["loc"]))
+        (*error["loc"][:-1], _nearest_key(error["loc"], root))
         for error in listed
         if error["type"] == "extra_forbidden"
     }
@@ -85,7 +90,7 @@ def explain(errors: Iterable[ErrorDetails]) -> list[Mistake]:
         error["loc"][:depth] for error in listed for depth in range(1, len(error["loc"]))
     }
     return [
-        Mistake(error["loc"], *_explain(error["type"], error["loc"], error))
+        Mistake(error["loc"], *_explain(error["type"], error["loc"], error, root))
         for error in listed
         # One mistake is enough: a misspelled key is also missing, a list of wrong elements empty.
         if not (error["type"] == "missing" and error["loc"] in misspelled)
@@ -93,11 +98,13 @@ def explain(errors: Iterable[ErrorDetails]) -> list[Mistake]:
     ]
 
 
-def _explain(kind: str, key: KeyPath, error: ErrorDetails) -> tuple[str, str]:
+def _explain(
+    kind: str, key: KeyPath, error: ErrorDetails, root: type[BaseModel]
+) -> tuple[str, str]:
     value, name, context = error["input"], str(key[-1]), error.get("ctx", {})
     shown = f"{format_key(key)} = {_shortened(value)}"
     if kind == "extra_forbidden":
-        return _unknown_key(key, value)
+        return _unknown_key(key, value, root)
     if kind == "missing":
         return f"{format_key(key)} is missing", _EXAMPLES.get(name, f"add `{name} = ...`")
     if kind == "too_short":
@@ -127,30 +134,30 @@ def _special_remedy(key: KeyPath, value: object) -> str:
     return _SPECIAL.get((str(key[0]), str(key[-1]), str(value)), "")
 
 
-def _unknown_key(key: KeyPath, value: object) -> tuple[str, str]:
+def _unknown_key(key: KeyPath, value: object, root: type[BaseModel]) -> tuple[str, str]:
     name, table = str(key[-1]), key[:-1]
-    known = list(_model_at(table).model_fields)
+    known = list(_model_at(table, root).model_fields)
     what = "table" if isinstance(value, dict | list) and not table else "key"
     problem = f"unknown {what} {format_key(key)}"
-    home = next((place for place, model in _tables() if name in model.model_fields), None)
+    home = next((place for place, model in _tables(root) if name in model.model_fields), None)
     if home is not None:
         return problem, f"it belongs to {home}"
-    near = _nearest_key(key)
+    near = _nearest_key(key, root)
     if near:
         return problem, f"did you mean `{near}`?"
     return problem, f"known here: {', '.join(known)}"
 
 
-def _nearest_key(key: KeyPath) -> str:
+def _nearest_key(key: KeyPath, root: type[BaseModel]) -> str:
     """The known key of the same table that is spelled most like this one, "" if none is near."""
-    known = list(_model_at(key[:-1]).model_fields)
+    known = list(_model_at(key[:-1], root).model_fields)
     near = difflib.get_close_matches(str(key[-1]).lower(), known, n=1, cutoff=0.6)
     return near[0] if near else ""
 
 
-def _model_at(path: KeyPath) -> type[BaseModel]:
-    """The settings' type of a table; Settings where the path leads out of what is known."""
-    model: type[BaseModel] = Settings
+def _model_at(path: KeyPath, root: type[BaseModel]) -> type[BaseModel]:
+    """The type of a table; of the last one known where the path leads out of what is known."""
+    model = root
     for part in path:
         field = model.model_fields.get(str(part))
         # An index or a route's domain is no field: the type is that of the field before.
@@ -166,13 +173,18 @@ def _table_type(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _tables() -> Iterator[tuple[str, type[BaseModel]]]:
+def _tables(root: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """All tables, with how their headers are written."""
-    yield "the top of the file, before the first [table]", Settings
-    for name, field in Settings.model_fields.items():
+    yield "the top of the file, before the first [table]", root
+    for name, field in root.model_fields.items():
         model = _table_type(field.annotation)
         if model is not None:
-            header = {"listener": "a [[listener]]", "route": 'a [route."..."]'}
+            header = {
+                "listener": "a [[listener]]",
+                "route": 'a [route."..."]',
+                "rule": "a [[rule]]",
+                "lists": "a [lists.<name>]",
+            }
             yield header.get(name, f"[{name}]"), model
 
 

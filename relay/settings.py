@@ -27,10 +27,12 @@ __all__ = [
     "Audit",
     "Ca",
     "CertificateFiles",
+    "Checks",
     "Duration",
     "Limits",
     "Listener",
     "Log",
+    "Policy",
     "Revocation",
     "RevocationAuthority",
     "Route",
@@ -245,6 +247,11 @@ class Listener(Table):
     banner_delay: Duration = timedelta(0)
     """Wait this long before the banner; who talks earlier is refused (554 5.5.0)."""
 
+    policy: tuple[str, ...] = ("defaults",)
+    """The rules for this listener: files with `[[rule]]`s and `[lists]`, in this order; `"defaults"` stands
+    for those that come with the relay. A later file replaces a rule of an earlier one by its name.
+    `[]`: no rules but those of the allowlist."""
+
     max_connections_per_address: int = Field(default=50, ge=0)
     """Connections from one address at a time, over all workers; 0: no limit."""
 
@@ -447,6 +454,29 @@ class Ca(Table):
     `"http://ca.example.org"`: each certificate then says where its list is. Empty: it does not."""
 
 
+class Policy(Table):
+    """What the policy may do to clients. The rules stand in files of their own: see `listener.policy`."""
+
+    exempt: tuple[NetworkField, ...] = ()
+    """Networks that are never banned, whatever a rule says: monitoring, your own hosts. The relay's own
+    addresses, loopback and the load balancers of `proxy_protocol_from` never are."""
+
+    banned: Literal["permanent", "temporary"] = "permanent"
+    """What a banned address hears instead of a banner: `permanent` (554) or `temporary` (421: honest
+    senders keep the mail and come again)."""
+
+    max_duration: Duration = timedelta(days=30)
+    """The longest ban or suspension. Each one within the memory of the last lasts twice as long as that."""
+
+
+class Checks(Table):
+    """What checks find out, and what they may take for it. Each has a table of its own below this one."""
+
+    timeout: Duration = timedelta(seconds=5)
+    """How long a check may take that asks somebody else (the DNS, say), unless its own table has a
+    `timeout`. What is not known by then is unknown, and the rule's `on_error` says what follows."""
+
+
 class Settings(Table):
     """The configuration file, `gatepost.toml`, plus what stands in `conf.d/*.toml` beside it."""
 
@@ -479,6 +509,12 @@ class Settings(Table):
 
     timeouts: Timeouts = Timeouts()
     """Deadlines for clients."""
+
+    policy: Policy = Policy()
+    """What rules may do."""
+
+    checks: Checks = Checks()
+    """What rules may ask."""
 
     revocation: Revocation = Revocation()
     """Revocation lists."""
