@@ -40,6 +40,8 @@ __all__ = [
     "TrustStatus",
 ]
 
+_DAY = 86_400.0
+
 Network = IPv4Network | IPv6Network
 """An address range."""
 
@@ -339,9 +341,10 @@ class RestrictionKind(StrEnum):
 class Restriction:
     """A ban of a network ("192.0.2.0/24"), a suspension of an identity or a revoked key, in force.
 
-    `since` and `until` are seconds since 1970; `until` None means for good. `times` counts how
-    often it has been put in force, so that the next one can last longer. `by` is a rule's or an
-    operator's name.
+    A network is spelled as `str()` of `ip_network` does, single addresses with their "/32" or
+    "/128", so that one network is one subject; a key is its pin in canonical spelling. `since` and
+    `until` are seconds since 1970; `until` None means for good. `times` counts how often it has been
+    put in force, so that the next one can last longer. `by` is a rule's or an operator's name.
     """
 
     kind: RestrictionKind
@@ -355,3 +358,10 @@ class Restriction:
     def is_in_force(self, now: float) -> bool:
         """Whether it counts at that moment."""
         return self.until is None or now < self.until
+
+    @property
+    def remembered_until(self) -> float | None:
+        """When it may be forgotten: as long after its end as it lasted, within a day and 30 days."""
+        if self.until is None:
+            return None
+        return self.until + min(max(self.until - self.since, _DAY), 30 * _DAY)

@@ -236,21 +236,25 @@ class Resolver(Protocol):
 class Store(Protocol):
     """What all workers of a host, or all nodes of a fleet, remember together.
 
-    Moments are seconds since 1970. Every method raises Unavailable where the store can't be
-    reached in time; none of them ever waits longer than its deadline.
+    Moments are seconds since 1970; clocks of a fleet are held to agree within seconds. Every method
+    raises Unavailable where the store can't be reached in time, and waits no longer than `[state]
+    timeout`, `changed` excepted.
     """
 
     async def spend(self, charges: Sequence[Charge], now: float) -> Sequence[float]:
-        """Charge rate limits (GCRA): all of them, or none if one of them has no room.
+        """Charge rate limits (GCRA, `policy/gcra.py`): all of them, or none if one has no room.
+
+        A key stands for one limit: two windows of the same thing are two keys.
 
         Returns:
-            For each charge the seconds until it would be admitted; 0 where there is room. Only if
-            all are 0 anything was charged. A charge of cost 0 looks and takes nothing.
+            For each charge the seconds until it would be admitted; 0 where there is room, infinity
+            where it is larger than its limit. Only if all are 0 anything was charged. A charge of
+            cost 0 asks whether there is room for 1 and takes nothing.
         """
         ...
 
     async def add_scores(self, scores: Sequence[Score], now: float) -> None:
-        """Add to decaying sums."""
+        """Add to decaying sums (`policy/decay.py`)."""
         ...
 
     async def scores(self, subjects: Sequence[str], now: float) -> Sequence[float]:
@@ -266,11 +270,18 @@ class Store(Protocol):
         ...
 
     async def restrictions(self) -> Sequence[Restriction]:
-        """Return all that are in force, or have been within their memory (for growing durations)."""
+        """Return all that are in force or still remembered (`Restriction.remembered_until`)."""
         ...
 
     async def version(self) -> int:
         """Return a number that changes with every change of the restrictions; cheap to ask."""
+        ...
+
+    async def changed(self, known: int, timeout: timedelta) -> int:
+        """Wait until the version is another one than `known`, or `timeout` has passed; return it.
+
+        Returns within 0.2 s of a change on the same host, within a second of one in the fleet.
+        """
         ...
 
     async def get(self, key: str, now: float) -> bytes | None:

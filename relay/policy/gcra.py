@@ -1,0 +1,51 @@
+"""Rate limits by GCRA: one moment a key says how much of a limit is used. Arithmetic only.
+
+Theory: a limit of N in P seconds lets one unit pass each P/N seconds. A key remembers the moment
+at which all that it was charged would have passed at that pace (the theoretical arrival time of
+ATM's generic cell rate algorithm, ITU-T I.371). A charge is admitted as long as that moment stays
+within P of now, so N may come at once, and then one each P/N. A key whose moment is past is as
+good as unknown: stores forget it.
+
+`state/scripts/spend.lua` does the same for Redis; a test holds the two together. Knows no store.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from relay.model import Charge
+
+__all__ = ["interval_of", "settle"]
+
+
+def interval_of(charge: Charge) -> float:
+    """The seconds between two units at the pace of the limit, which lets something pass."""
+    return charge.period / charge.limit
+
+
+def settle(arrival: float, charge: Charge, now: float) -> tuple[float, float]:
+    """Decide on one charge.
+
+    Args:
+        arrival: the key's moment so far; 0 for a key that is not known.
+        charge: what is asked for; a cost of 0 asks for one unit and takes none.
+        now: the present.
+
+    Returns:
+        The key's moment if the charge is made, and the seconds until it would be admitted: 0 if
+        it is now, infinity if it is larger than its limit.
+    """
+    if max(charge.cost, 1) > charge.limit:
+        return arrival, math.inf
+    interval = interval_of(charge)
+    # Further than a period ahead is what no limit of this kind could have left behind: a clock
+    # that ran ahead, or a limit that was changed. It must not lock anybody out for long.
+    start = min(max(arrival, now), now + charge.period)
+    after = start + max(charge.cost, 1) * interval
+    wait = after - charge.period - now
+    # Sums of fractions are not exact: without tolerance the last of N would be refused at times.
+    if wait > interval / 2:
+        return start, wait
+    return (after if charge.cost else start), 0.0
