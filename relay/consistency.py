@@ -14,10 +14,10 @@ from relay.mistakes import Mistake
 from relay.pki.patterns import canonical_domain
 from relay.pki.pins import parse_pin
 from relay.pki.revocation_urls import problem_of
-from relay.settings import is_host_name, parse_endpoint
+from relay.settings import RevocationAuthority, is_host_name, parse_endpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
     from relay.settings import Listener, Route, Settings
@@ -236,7 +236,7 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
     ]
     phases += [
         (("revocation", name), getattr(settings.revocation, name))
-        for name in ("timeout", "refresh", "retry")
+        for name in ("timeout", "ocsp_timeout", "refresh", "retry")
     ]
     for key, duration in phases:
         if not duration:
@@ -247,24 +247,47 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
 
 
 def _check_revocation(settings: Settings) -> Iterator[Mistake]:
+    sources = settings.revocation.sources
+    if len(set(sources)) < len(sources):
+        yield Mistake(
+            ("revocation", "sources"),
+            "`sources` names one of them twice",
+            'write it as ["crl", "ocsp"]',
+        )
     for position, authority in enumerate(settings.revocation.authority):
         key = ("revocation", "authority", position)
-        for number, url in enumerate(authority.crl_urls):
-            if problem := problem_of(url):
-                yield Mistake(
-                    (*key, "crl_urls", number),
-                    f'`crl_urls`: "{url}": {problem}',
-                    'write it as "http://ca.example.org/root.crl"',
-                )
-        if authority.crl_urls and not settings.revocation.fetch:
+        yield from _check_urls(
+            (*key, "crl_urls"), authority.crl_urls, settings, "http://ca.example.org/root.crl"
+        )
+        yield from _check_urls(
+            (*key, "ocsp_urls"), authority.ocsp_urls, settings, "http://ocsp.example.org"
+        )
+        if authority.ocsp_urls and "ocsp" not in sources:
             yield Mistake(
-                (*key, "crl_urls"),
-                "`crl_urls` say nothing with `revocation.fetch = false`",
-                "leave one of the two out",
+                (*key, "ocsp_urls"),
+                "`ocsp_urls` say nothing without `ocsp` in `revocation.sources`",
+                "leave them out, or add it",
             )
-        if authority.mode is None and not authority.crl_files and not authority.crl_urls:
+        if authority == RevocationAuthority(certificate=authority.certificate):
             yield Mistake(
                 key,
                 "this `[[revocation.authority]]` says nothing about its CA",
-                "add `mode`, `crl_files` or `crl_urls`, or leave it out",
+                "add `mode`, `crl_files`, `crl_urls` or `ocsp_urls`, or leave it out",
             )
+
+
+def _check_urls(
+    key: KeyPath, urls: Sequence[str], settings: Settings, example: str
+) -> Iterator[Mistake]:
+    name = key[-1]
+    for number, url in enumerate(urls):
+        if problem := problem_of(url):
+            yield Mistake(
+                (*key, number), f'`{name}`: "{url}": {problem}', f'write it as "{example}"'
+            )
+    if urls and not settings.revocation.fetch:
+        yield Mistake(
+            key,
+            f"`{name}` say nothing with `revocation.fetch = false`",
+            "leave one of the two out",
+        )

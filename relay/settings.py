@@ -231,6 +231,10 @@ class Listener(Table):
     `off`: nobody is asked. A pinned certificate that no such CA vouches for is not concerned. An
     identity or a `[[revocation.authority]]` may say otherwise for itself."""
 
+    must_staple: Literal["warn", "refuse"] = "warn"
+    """What follows at a start and a reload if a certificate of `certificate` demands an OCSP answer beside it
+    (RFC 7633) and there is none: `warn` says so and goes on, `refuse` does not start."""
+
     refusal: Literal["temporary", "permanent"] = "temporary"
     """How a client without a good certificate is refused: `temporary` (421, honest senders keep
     the mail and try again once you have fixed the pin) or `permanent` (550)."""
@@ -388,20 +392,37 @@ class RevocationAuthority(Table):
     crl_urls: tuple[str, ...] = ()
     """Its lists as `http://` or `https://` addresses."""
 
+    ocsp_urls: tuple[str, ...] = ()
+    """OCSP responders for the certificates it has issued, asked before those that the certificates name."""
+
 
 class Revocation(Table):
-    """Certificate revocation lists: where from, how often, how large.
+    """Revocation lists and OCSP: who is asked, where, how often, how long.
 
-    What has been read is kept in `state_dir`, so that a restart needs no network. Lists are fetched from where the certificates of known clients say (CRL distribution points), once
-    such a client has come, and from what `[[revocation.authority]]` adds. How strictly they count is the
-    listener's `revocation`.
+    What has been learnt is kept in `state_dir`, so that a restart needs no network. Lists are fetched from where the certificates of known clients say (CRL distribution points), once
+    such a client has come, and from what `[[revocation.authority]]` adds; OCSP responders are asked about
+    known clients in the same way. How strictly the outcome counts is the listener's `revocation`.
     """
 
+    sources: tuple[Literal["crl", "ocsp"], ...] = Field(default=("crl", "ocsp"), min_length=1)
+    """Who is asked, in this order; the second only where the first does not know."""
+
     fetch: bool = True
-    """Whether to fetch lists at all; without, only `crl_files` count."""
+    """Whether to fetch lists and to ask responders at all; without, only `crl_files` count."""
 
     timeout: Duration = timedelta(seconds=60)
     """For one list, from the name look-up to the last byte."""
+
+    ocsp_timeout: Duration = timedelta(seconds=5)
+    """For the answer about one certificate, from all its responders together. A client of whose certificate
+    nothing is known yet waits so long at most, once."""
+
+    ocsp_nonce: Literal["off", "offer", "require"] = "off"
+    """`offer` sends a nonce, `require` takes no answer without it. Most responders make their answers in
+    advance and have none; then an answer counts until its nextUpdate."""
+
+    ocsp_clock_skew: Duration = timedelta(minutes=5)
+    """How far apart a responder's clock and ours may be."""
 
     max_crl_bytes: Size = 128 * 1024**2
     """Largest list; one of a million entries has 44 MB."""
@@ -410,7 +431,8 @@ class Revocation(Table):
     """How long a list still counts after its nextUpdate: CAs publish late."""
 
     refresh: Duration = timedelta(hours=1)
-    """How often to look for a newer list at the longest; the nearer nextUpdate, the more often."""
+    """How often to look for a newer list or answer at the longest; the nearer nextUpdate, the more often.
+    An OCSP answer without nextUpdate counts so long."""
 
     retry: Duration = timedelta(seconds=10)
     """How long to wait after a failure; the wait doubles with each, up to `refresh`."""

@@ -258,6 +258,10 @@ def test_a_mistake_is_one_line_with_place_problem_and_remedy(folder, old, new, l
         ("[[revocation.authority]]\ncertificate = 'ca.pem'\n", "gatepost.toml:10: this `[[revocation.authority]]` says nothing about its CA; add `mode`, "),
         ("[[revocation.authority]]\ncertificate = 'ca.pem'\ncrl_urls = ['ldap://ca.example']\n", 'gatepost.toml:12: `crl_urls`: "ldap://ca.example": LDAP is not spoken here'),
         ("[revocation]\nfetch = false\n[[revocation.authority]]\ncertificate = 'ca.pem'\ncrl_urls = ['http://ca.example/crl']\n", "gatepost.toml:14: `crl_urls` say nothing with `revocation.fetch = false`; "),
+        ("[[revocation.authority]]\ncertificate = 'ca.pem'\nocsp_urls = ['ftp://ca.example']\n", 'gatepost.toml:12: `ocsp_urls`: "ftp://ca.example": only http and https are fetched'),
+        ("[revocation]\nsources = ['crl']\n[[revocation.authority]]\ncertificate = 'ca.pem'\nocsp_urls = ['http://ca.example']\n", "gatepost.toml:14: `ocsp_urls` say nothing without `ocsp` in `revocation.sources`; "),
+        ("[revocation]\nsources = ['crl', 'crl']\n", "gatepost.toml:11: `sources` names one of them twice; "),
+        ("[revocation]\nsources = []\n", "gatepost.toml:11: "),
     ],
 )  # fmt: skip
 def test_mistakes_further_down(folder, text, line):
