@@ -21,10 +21,12 @@ from pydantic_core import PydanticUndefined
 from relay import catalogue
 from relay.audit import record
 from relay.settings import (
+    Admin,
     Audit,
     Ca,
     CertificateFiles,
     Checks,
+    Est,
     Limits,
     Listener,
     Log,
@@ -114,6 +116,8 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ('[route."example.org"]', Route),
     ("{ chain = ..., key = ... }", CertificateFiles),
     ("[ca]", Ca),
+    ("[est]", Est),
+    ("[admin]", Admin),
     ("[limits]", Limits),
     ("[timeouts]", Timeouts),
     ("[policy]", Policy),

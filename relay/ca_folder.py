@@ -152,9 +152,12 @@ class CaFolder:
         return (leaf, *above)
 
 
-def publication_at(url: str) -> Publication:
-    """Where the list is that a web server publishes at `url`; nowhere if that is empty."""
-    return Publication(f"{url.rstrip('/')}/crl.der", "") if url else Publication()
+def publication_at(url: str, *, has_responder: bool = False) -> Publication:
+    """Where the list is that is published at `url`, and the responder; nowhere if that is empty."""
+    if not url:
+        return Publication()
+    base = url.rstrip("/")
+    return Publication(f"{base}/crl.der", f"{base}/ocsp" if has_responder else "")
 
 
 def encode_chain(certificates: Sequence[Certificate]) -> bytes:

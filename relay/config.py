@@ -79,6 +79,7 @@ class Configuration:
         settings = self.settings
         pairs = [pair for listener in settings.listener for pair in listener.certificate]
         pairs += [r.client_certificate for r in settings.route.values() if r.client_certificate]
+        pairs += [settings.est.certificate] if settings.est.certificate else []
         return (
             *self.sources,
             self.path.parent / DROP_IN_FOLDER,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Listener, Route, Settings
+    from relay.settings import Route, Settings
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]
@@ -69,7 +69,8 @@ def _check_listeners(settings: Settings) -> Iterator[Mistake]:
                 "give each its own name",
             )
         names.add(listener.name)
-        yield from _check_address(listener, (*key, "address"), taken)
+        named = f'listener "{listener.name}"'
+        yield from _check_address(named, listener.address, (*key, "address"), taken)
         if listener.client_certificate == "off" and set(settings.route) == {"*"}:
             yield Mistake(
                 (*key, "client_certificate"),
@@ -77,44 +78,73 @@ def _check_listeners(settings: Settings) -> Iterator[Mistake]:
                 "goes to the default route",
                 'add a `[route."example.org"]` for your domains, or use optional or required',
             )
+    yield from _check_http(settings, taken)
+
+
+def _check_http(settings: Settings, taken: list[tuple[str, Endpoint]]) -> Iterator[Mistake]:
+    """Check the addresses of the HTTP process."""
+    for name in ("ca", "est", "admin"):
+        address = getattr(settings, name).address
+        if address:
+            yield from _check_address(f"[{name}]", address, (name, "address"), taken)
+    if settings.est.address and settings.est.certificate is None:
+        yield Mistake(
+            ("est", "address"),
+            "`[est]` has no certificate",
+            'add `certificate = { chain = "tls/edge.pem", key = "tls/edge.key" }`',
+        )
+    if settings.admin.address and not settings.admin.unsafe_bind and not _is_local(settings):
+        yield Mistake(
+            ("admin", "address"),
+            f'`admin.address` = "{settings.admin.address}" is open to other machines',
+            'use "127.0.0.1:9025"; if it must be, say `unsafe_bind = true`',
+        )
+
+
+def _is_local(settings: Settings) -> bool:
+    """Whether the admin address can only be reached from here, as far as it can be read at all."""
+    try:
+        return is_loopback(parse_endpoint(settings.admin.address).address)
+    except ValueError:
+        return True
 
 
 def _check_address(
-    listener: Listener, key: KeyPath, taken: list[tuple[str, Endpoint]]
+    owner: str, address: str, key: KeyPath, taken: list[tuple[str, Endpoint]]
 ) -> Iterator[Mistake]:
-    """Check one address, and that no listener before (`taken`) has it."""
-    address = listener.address
+    """Check the address of an owner, and that nobody before (`taken`) has it."""
+    what = ".".join(part for part in key if isinstance(part, str))
     if address.startswith("unix:"):
-        yield from _check_socket_path(address.removeprefix("unix:"), key)
+        yield from _check_socket_path(what, address.removeprefix("unix:"), key)
         return
     try:
         endpoint = parse_endpoint(address)
     except ValueError as error:
         problem, _, remedy = str(error).partition("; ")
-        yield Mistake(key, f"`listener.address`: {problem}", remedy)
+        yield Mistake(key, f"`{what}`: {problem}", remedy)
         return
     if endpoint.ip is None:
         yield Mistake(
             key,
-            f'`listener.address`: "{endpoint.address}" is a name',
+            f'`{what}`: "{endpoint.address}" is a name',
             'write the IP address to listen on, as "0.0.0.0:25", "[::]:25" or "127.0.0.1:2525"',
         )
         return
-    for name, other in taken:
+    for other_owner, other in taken:
         if _overlap(endpoint, other):
             yield Mistake(
                 key,
-                f'listeners "{name}" and "{listener.name}" both listen on {endpoint}',
+                f"{other_owner} and {owner} both listen on {endpoint}",
                 "give each its own address or port",
             )
-    taken.append((listener.name, endpoint))
+    taken.append((owner, endpoint))
 
 
-def _check_socket_path(path: str, key: KeyPath) -> Iterator[Mistake]:
+def _check_socket_path(what: str, path: str, key: KeyPath) -> Iterator[Mistake]:
     if not PurePath(path).is_absolute():
         yield Mistake(
             key,
-            f'`listener.address`: "unix:{path}" is no absolute path',
+            f'`{what}`: "unix:{path}" is no absolute path',
             'write it as "unix:/run/gatepost/smtp.sock"',
         )
 
@@ -238,6 +268,7 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
         (("revocation", name), getattr(settings.revocation, name))
         for name in ("timeout", "ocsp_timeout", "refresh", "retry")
     ]
+    phases.append((("est", "lifetime"), settings.est.lifetime))
     for key, duration in phases:
         if not duration:
             yield Mistake(key, f"`{key[-1]}` = 0 leaves no time at all", 'use "30s" or more')

@@ -106,6 +106,7 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
         loader.load_authority(("revocation", "authority", position), authority)
         for position, authority in enumerate(settings.revocation.authority)
     )
+    loader.check_http(settings)
     allowlist = loader.load_allowlist()
     loader.raise_mistakes()
     return Material(settings, allowlist, listeners, routes, authorities)
@@ -163,6 +164,13 @@ class _Loader:
         certificates = self._attempt((*key, "certificate"), read_anchors, authority.certificate)
         return AuthorityMaterial(certificates or (), authority)
 
+    def check_http(self, settings: Settings) -> None:
+        """What `[ca] address` and `[est] address` need; their process reads it again for itself."""
+        if settings.ca.address or settings.est.address:
+            self._attempt(("ca", "folder"), _check_ca, settings.ca.folder)
+        if settings.est.address and settings.est.certificate is not None:
+            self._load_pair(("est", "certificate"), settings.est.certificate, is_server=True)
+
     def load_allowlist(self) -> Allowlist:
         path = self._configuration.settings.allowlist
         return self._attempt(("allowlist",), _read_present_allowlist, path) or Allowlist()
@@ -216,6 +224,13 @@ def _check_presence(path: Path) -> None:
     """A list that is not there is a mistake; whether it counts is said later, and may change."""
     if not path.is_file():
         raise ConfigurationError(f"the CRL {path} is not there", remedy="put it there first")
+
+
+def _check_ca(folder: Path) -> None:
+    if not (folder / "root.pem").is_file():
+        remedy = "make one with `gatepost ca init`, or leave `address` out of [ca] and [est]"
+        raise ConfigurationError(f"there is no CA in {folder}", remedy=remedy)
+    read_anchors(folder / "root.pem")
 
 
 def _read_present_allowlist(path: Path) -> Allowlist:

@@ -24,11 +24,13 @@ from pydantic import (
 from relay.model import Endpoint, Network
 
 __all__ = [
+    "Admin",
     "Audit",
     "Ca",
     "CertificateFiles",
     "Checks",
     "Duration",
+    "Est",
     "Limits",
     "Listener",
     "Log",
@@ -472,8 +474,37 @@ class Ca(Table):
     """The CA's folder, as `gatepost ca init` makes it."""
 
     url: str = Field(default="", pattern=r"^(https?://[^\s/]+(/\S*)?)?$")
-    """Where a web server of yours publishes `crl.der` and `root-crl.der`, which `gatepost ca crl` makes, as
-    `"http://ca.example.org"`: each certificate then says where its list is. Empty: it does not."""
+    """Where the world finds `crl.der` and `root-crl.der`, as `"http://ca.example.org"`: each certificate then
+    says where its list is and, if the relay answers at `address`, that OCSP is asked at `/ocsp` below it.
+    Empty: it says neither."""
+
+    address: str = ""
+    """Where the relay publishes the lists and answers OCSP, in plain HTTP, for both are signed: `"0.0.0.0:80"`. It
+    makes new lists in time, if it can read the key of the issuing CA. Empty: nowhere; a web server of
+    yours may publish what `gatepost ca crl` makes."""
+
+
+class Est(Table):
+    """Enrolment over the wire (EST, RFC 7030): partners get and renew certificates of our CA by themselves."""
+
+    address: str = ""
+    """Where to listen, with TLS: `"0.0.0.0:8443"`. Empty: nobody enrols."""
+
+    certificate: CertificateFiles | None = None
+    """Our certificate there; the names in it are those that partners ask for."""
+
+    lifetime: Duration = timedelta(days=90)
+    """How long a certificate holds at most that is renewed there, and one by invitation if that says nothing else."""
+
+
+class Admin(Table):
+    """State and figures of this relay over HTTP, for probes and Prometheus: `/healthz`, `/readyz`, `/metrics`."""
+
+    address: str = ""
+    """Where to listen, in plain HTTP: `"127.0.0.1:9025"` or `"unix:/run/gatepost/admin.sock"`. Empty: nowhere."""
+
+    unsafe_bind: bool = False
+    """Allows an `address` that is not of this machine alone. Whoever reaches it then reads how much mail passes here."""
 
 
 class Policy(Table):
@@ -525,6 +556,12 @@ class Settings(Table):
 
     ca: Ca = Ca()
     """Our own CA."""
+
+    est: Est = Est()
+    """Enrolment."""
+
+    admin: Admin = Admin()
+    """Probes and figures."""
 
     limits: Limits = Limits()
     """Limits."""

@@ -206,7 +206,7 @@ def _name(common_name: str) -> x509.Name:
 
 def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not signs_certificates,
+        digital_signature=True,  # a CA signs OCSP answers with it
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

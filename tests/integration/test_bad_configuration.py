@@ -259,7 +259,7 @@ def test_run_refuses_to_start(site, case):
         pattern = CONFIG + SHARED_FILES[case]
     elif case == "two listeners on one address":
         second_listener("third", "0.0.0.0:2526")(site)
-        pattern = CONFIG + r'listeners "more" and "third" both listen on 0\.0\.0\.0:2526; '
+        pattern = CONFIG + r'listener "more" and listener "third" both listen on 0\.0\.0\.0:2526; '
     assert_refused(gatepost(site, "run"), pattern)
 
 

@@ -315,7 +315,7 @@ def test_two_listeners_may_not_meet(folder):
         second("more", address)
         assert mistakes(folder) == [
             (
-                f'gatepost.toml:12: listeners "partners" and "more" both listen on {address}; '
+                f'gatepost.toml:12: listener "partners" and listener "more" both listen on {address}; '
                 "give each its own address or port"
             )
         ]

@@ -45,7 +45,7 @@ def test_the_root_is_a_ca_that_may_have_one_ca_below_it(issuer):
     assert (root.not_before, root.not_after) == TEN_YEARS
     assert root.extension(x509.BasicConstraints) == x509.BasicConstraints(True, 1)
     usage = root.extension(x509.KeyUsage)
-    assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature) == (True, True, False)
+    assert (usage.key_cert_sign, usage.crl_sign, usage.digital_signature) == (True, True, True)
     assert root.extension(x509.SubjectKeyIdentifier) is not None
 
 
