@@ -4,7 +4,9 @@ One regular expression per rule, the rule above it. It knows nothing of commands
 does not fit the grammar is None. Text comes decoded; letters beyond ASCII are allowed everywhere
 RFC 6531 3.3 allows them, and it is for the caller to ask whether SMTPUTF8 was agreed on.
 
-All repetitions are possessive (`++`, `*+`): no input makes a match take more than linear time.
+All repetitions are possessive (`++`, `*+`), those of groups by an atomic group, `(?>...)`: no input
+makes a match take more than linear time. A possessive group says the same, but Python before 3.11.5 takes
+half a repetition for a whole one: the local part `a.` for a Dot-string (CPython issue 106052).
 """
 
 from __future__ import annotations
@@ -41,18 +43,18 @@ _NON_ASCII = r"\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
 _ATOM = rf"[A-Za-z0-9!#$%&'*+\-/=?^_`{{|}}~{_NON_ASCII}]++"
 # Quoted-string = DQUOTE *QcontentSMTP DQUOTE; qtextSMTP = %d32-33 / %d35-91 / %d93-126
 # quoted-pairSMTP = %d92 %d32-126
-_QUOTED = rf'"(?:[ !#-\[\]-~{_NON_ASCII}]|\\[ -~])*+"'
-_LOCAL = rf"{_ATOM}(?:\.{_ATOM})*+|{_QUOTED}"
+_QUOTED = rf'"(?>(?:[ !#-\[\]-~{_NON_ASCII}]|\\[ -~])*)"'
+_LOCAL = rf"{_ATOM}(?>(?:\.{_ATOM})*)|{_QUOTED}"
 
 # Domain = sub-domain *("." sub-domain); sub-domain = Let-dig [Ldh-str] / U-label
 # More lenient than the RFC: "_" is let through, since hosts with such names do send mail.
 _LABEL = rf"(?!-)[A-Za-z0-9_\-{_NON_ASCII}]{{1,63}}+(?<!-)"
-_DOMAIN = rf"{_LABEL}(?:\.{_LABEL})*+"
+_DOMAIN = rf"{_LABEL}(?>(?:\.{_LABEL})*)"
 # address-literal = "[" ( IPv4 / IPv6 / General ) "]"; dcontent = %d33-90 / %d94-126
 _LITERAL = r"\[[!-Z^-~]++\]"
 
 # Path = "<" [ A-d-l ":" ] Mailbox ">"; A-d-l = At-domain *( "," At-domain )
-_ROUTE = rf"@{_DOMAIN}(?:,@{_DOMAIN})*+:"
+_ROUTE = rf"@{_DOMAIN}(?>(?:,@{_DOMAIN})*):"
 _PATH = re.compile(rf"<(?:{_ROUTE})?({_LOCAL})@({_DOMAIN}|{_LITERAL})>")
 
 # esmtp-param = esmtp-keyword ["=" esmtp-value]; esmtp-value = 1*(%d33-60 / %d62-126)
@@ -60,17 +62,19 @@ _PARAMETER = re.compile(rf"([A-Za-z0-9][A-Za-z0-9-]*+)(?:=([!-<>-~{_NON_ASCII}]+
 
 # xtext = *( xchar / hexchar ); xchar = %d33-42 / %d44-60 / %d62-126; hexchar = "+" 2(HEXDIG)
 _XTEXT_CHARACTER = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
-ENVID: Final = re.compile(rf"(?=.{{1,100}}\Z)(?:{_XTEXT_CHARACTER})++")  # RFC 3461 4.4
+ENVID: Final = re.compile(rf"(?=.{{1,100}}\Z)(?>(?:{_XTEXT_CHARACTER})+)")  # RFC 3461 4.4
 # RFC 3461 4.2: addr-type ";" xtext; RFC 6533 3: with SMTPUTF8 the address may stand there as it is.
 ORCPT: Final = re.compile(
-    rf"(?=.{{3,500}}\Z)[A-Za-z0-9-]++;(?:{_XTEXT_CHARACTER}|[{_NON_ASCII}])++"
+    rf"(?=.{{3,500}}\Z)[A-Za-z0-9-]++;(?>(?:{_XTEXT_CHARACTER}|[{_NON_ASCII}])+)"
 )
 # RFC 3461 4.1: "NEVER" / 1#( "SUCCESS" / "FAILURE" / "DELAY" )
 NOTIFY: Final = re.compile(
-    r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}+", re.IGNORECASE
+    r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?>(?:,(?:SUCCESS|FAILURE|DELAY)){0,2})", re.IGNORECASE
 )
 
-_ASCII_DOMAIN = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}+(?<!-))*+")
+_ASCII_DOMAIN = re.compile(
+    r"(?!-)[A-Za-z0-9-]{1,63}+(?<!-)(?>(?:\.(?!-)[A-Za-z0-9-]{1,63}+(?<!-))*)"
+)
 # General-address-literal = Standardized-tag ":" 1*dcontent; Standardized-tag = Ldh-str
 _GENERAL_LITERAL = re.compile(r"[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+")
 
