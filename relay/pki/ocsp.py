@@ -8,8 +8,10 @@ from the future; its nonce, if there is one, is ours. RFC 6960, RFC 9654 (nonces
 
 from __future__ import annotations
 
+import base64
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from urllib.parse import quote
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -28,13 +30,16 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
-__all__ = ["MAX_RESPONSE_BYTES", "OcspAnswer", "build_request", "judge_response"]
+__all__ = ["MAX_RESPONSE_BYTES", "OcspAnswer", "build_request", "judge_response", "request_url"]
 
 MAX_RESPONSE_BYTES: Final = 64 * 1024
 """An answer with the responder's chain takes a few kilobytes."""
 
 MAX_RESPONDERS: Final = 4
 """Certificates looked at in an answer: more would only keep us verifying signatures."""
+
+MAX_GET_BYTES: Final = 255
+"""RFC 5019 5: what is longer is sent by POST."""
 
 CLOCK_SKEW: Final = timedelta(minutes=5)
 
@@ -104,6 +109,17 @@ def _question(
     return builder.build()
 
 
+def request_url(url: str, request: bytes) -> str | None:
+    """Return the address to GET the answer from, where caches can keep it; None: POST the request.
+
+    RFC 6960 A.1, RFC 5019 5.
+    """
+    if "?" in url or "#" in url:
+        return None
+    whole = f"{url.removesuffix('/')}/{quote(base64.b64encode(request), safe='')}"
+    return whole if len(whole) <= MAX_GET_BYTES else None
+
+
 class _Refused(Exception):
     """The answer does not count; the text says why."""
 
@@ -118,6 +134,7 @@ def judge_response(
     is_nonce_required: bool = False,
     skew: timedelta = CLOCK_SKEW,
     max_age: timedelta = timedelta(days=10),
+    lifetime: timedelta = timedelta(hours=1),
 ) -> OcspAnswer:
     """Say what an answer is worth; never raises for what is in it.
 
@@ -131,6 +148,10 @@ def judge_response(
         is_nonce_required: whether an answer must have it.
         skew: how far apart the clocks may be.
         max_age: an answer older than this is stale, whatever it says itself.
+        lifetime: how long an answer counts that does not say so itself.
+
+    Returns:
+        The outcome; its answer's `next_update` is the moment when it ceases to count.
 
     Raises:
         MalformedCertificate: the certificate or its CA cannot be read.
@@ -140,7 +161,7 @@ def judge_response(
         responder, is_checkable = _authorise(basic, issuer, now)
         _check_nonce(basic, nonce, is_required=is_nonce_required)
         single = _find_single(basic, certificate, issuer)
-        answer = _judge_single(single, now, skew, max_age)
+        answer = _judge_single(single, _end_of(single, max_age, lifetime), now, skew)
     except _Refused as refused:
         return OcspAnswer(Answer(Outcome.UNREACHABLE, str(refused)))
     except PARSE_FAULTS:
@@ -251,30 +272,35 @@ def _is_about(
     )
 
 
-def _judge_single(
-    single: ocsp.OCSPSingleResponse, now: datetime, skew: timedelta, max_age: timedelta
-) -> Answer:
+def _end_of(single: ocsp.OCSPSingleResponse, max_age: timedelta, lifetime: timedelta) -> datetime:
     this, following = single.this_update_utc, single.next_update_utc
+    if following is None:  # RFC 6960 4.2.2.1: newer information is available all the time
+        return this + min(lifetime, max_age)
+    return min(following, this + max_age)
+
+
+def _judge_single(
+    single: ocsp.OCSPSingleResponse, end: datetime, now: datetime, skew: timedelta
+) -> Answer:
+    this = single.this_update_utc
     if this > now + skew:
         raise _Refused(f"the answer is from the future: {this:%Y-%m-%d %H:%M} UTC")
-    if following is not None and following < this:
+    if end < this:
         raise _Refused("the answer ends before it begins")
     if single.certificate_status is ocsp.OCSPCertStatus.REVOKED:
         # however old: nobody takes a revocation back but for a hold, and then a newer answer says so
-        return _revoked(single)
-    if now > this + max_age + skew or (following is not None and now > following + skew):
-        until = following or this
+        return _revoked(single, end)
+    if now - skew > end:
         return Answer(
-            Outcome.STALE, f"the answer is of {until:%Y-%m-%d %H:%M} UTC", this, following
+            Outcome.STALE, f"the answer counted until {end:%Y-%m-%d %H:%M} UTC", this, end
         )
     if single.certificate_status is ocsp.OCSPCertStatus.UNKNOWN:
-        reason = "the responder does not know the certificate"
-        return Answer(Outcome.UNKNOWN, reason, this, following)
-    return Answer(Outcome.GOOD, "the responder knows it as good", this, following)
+        return Answer(Outcome.UNKNOWN, "the responder does not know the certificate", this, end)
+    return Answer(Outcome.GOOD, "the responder knows it as good", this, end)
 
 
-def _revoked(single: ocsp.OCSPSingleResponse) -> Answer:
+def _revoked(single: ocsp.OCSPSingleResponse, end: datetime) -> Answer:
     why = single.revocation_reason.value if single.revocation_reason else "unspecified"
     when = single.revocation_time_utc
     reason = f"it was revoked on {when:%Y-%m-%d} ({why})" if when else f"it was revoked ({why})"
-    return Answer(Outcome.REVOKED, reason, single.this_update_utc, single.next_update_utc, when)
+    return Answer(Outcome.REVOKED, reason, single.this_update_utc, end, when)

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 from datetime import timedelta
+from urllib.parse import unquote
 
 import pytest
 from cryptography import x509
@@ -13,7 +15,13 @@ from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.pki.certificate import Certificate, MalformedCertificate
-from relay.pki.ocsp import MAX_RESPONSE_BYTES, OcspAnswer, build_request, judge_response
+from relay.pki.ocsp import (
+    MAX_RESPONSE_BYTES,
+    OcspAnswer,
+    build_request,
+    judge_response,
+    request_url,
+)
 from relay.pki.revocation import Outcome
 from tests.kit.pki import Authority, self_signed
 from tests.kit.revocation import NOW, make_answer, to_der
@@ -280,9 +288,12 @@ def test_nonces(asked, answered, required, problem):
         (timedelta(minutes=-5), DAY, {}, "good"),
         (timedelta(minutes=-6), DAY, {}, "unreachable"),
         (timedelta(minutes=-6), DAY, {"skew": HOUR}, "good"),
-        (9 * DAY, None, {}, "good"),
-        (11 * DAY, None, {}, "stale"),
-        (2 * HOUR, None, {"max_age": HOUR}, "stale"),
+        # one that does not say how long it counts is good for an hour, or as long as we say
+        (HOUR, None, {}, "good"),
+        (2 * HOUR, None, {}, "stale"),
+        (9 * DAY, None, {"lifetime": 9 * DAY}, "good"),
+        (11 * DAY, None, {"lifetime": 12 * DAY}, "stale"),
+        (2 * HOUR, None, {"max_age": HOUR, "lifetime": DAY}, "stale"),
         # an answer made for years does not outlive our patience
         (11 * DAY, 3650 * DAY, {}, "stale"),
         (11 * DAY, 3650 * DAY, {"max_age": 20 * DAY}, "good"),
@@ -293,6 +304,37 @@ def test_the_time_in_which_an_answer_counts(after, until, options, outcome):
     assert judge(answer, at=NOW + after, **options).outcome == outcome
     unknown = make_answer(LEAF, CA, status="unknown", until=until and NOW + until)
     assert judge(unknown, at=NOW + after, **options).outcome == outcome.replace("good", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("until", "end"), [(None, HOUR), (DAY, DAY), (3650 * DAY, 10 * DAY), (0 * DAY, 0 * DAY)]
+)
+@pytest.mark.parametrize("status", ["good", "revoked", "unknown"])
+def test_it_is_said_when_an_answer_ceases_to_count(status, until, end):
+    answer = make_answer(LEAF, CA, status=status, until=None if until is None else NOW + until)
+    assert judge(answer).answer.next_update == NOW + end
+
+
+# --- how it is asked for
+
+
+@pytest.mark.parametrize("url", ["http://ocsp.example", "http://ocsp.example/"])
+def test_a_short_request_becomes_an_address(url):
+    request = build_request(LEAF.certificates[0], CA.certificate)
+    whole = request_url(url, request)
+    assert whole.startswith("http://ocsp.example/M")
+    encoded = whole.removeprefix("http://ocsp.example/")
+    assert "/" not in encoded
+    assert "+" not in encoded
+    assert base64.b64decode(unquote(encoded)) == request
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://ocsp.example/?ca=1", "http://ocsp.example/#x", "http://ocsp.example/" + "x" * 200],
+)
+def test_what_does_not_fit_into_an_address_is_posted(url):
+    assert request_url(url, build_request(LEAF.certificates[0], CA.certificate)) is None
 
 
 def test_an_answer_that_ends_before_it_begins():
