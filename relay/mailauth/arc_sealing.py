@@ -1,0 +1,90 @@
+"""Sealing (RFC 8617 5.1): our set on top of the chain, for those behind us who believe us.
+
+It writes the three fields and decides nothing: what we have found, and that we seal, come from the caller.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay.mailauth.arc import MAX_INSTANCES
+from relay.mailauth.canonicalization import FieldStack, body_hash, body_start
+from relay.mailauth.signing import SIGNED, encoded, signed_field, signed_names
+from relay.mailauth.verification import DkimResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from relay.mail.headers import HeaderBlock
+    from relay.mailauth.arc import ArcChain
+    from relay.mailauth.signing import SigningKey
+
+__all__ = ["seal"]
+
+_RESULTS, _SIGNATURE, _SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
+
+
+def seal(
+    header: HeaderBlock,
+    chain: ArcChain,
+    authentication_results: str,
+    key: SigningKey,
+    now: datetime,
+    *,
+    names: Sequence[bytes] | None = None,
+) -> bytes:
+    """Return our three fields, to be put in front of the message; b"" where none may be added.
+
+    None may be where the chain has ended, is full, or could not be verified for now.
+
+    Args:
+        header: of the message as it leaves us.
+        chain: what `arc.verify` has found of it.
+        authentication_results: the value of Authentication-Results: our name, and what we have found.
+        key: RSA or Ed25519; the former is what others understand.
+        now: the date of the seal.
+        names: which header fields are signed, from the bottom up; None for `signing.SIGNED`.
+    """
+    instance = chain.instances + 1
+    if chain.has_ended or instance > MAX_INSTANCES or chain.result is DkimResult.TEMPERROR:
+        return b""
+    results = f"ARC-Authentication-Results: i={instance}; {authentication_results}\r\n".encode()
+    at = str(int(now.timestamp()))
+    message_signature = _message_signature(header, results, instance, key=key, at=at, names=names)
+    ours = [(_RESULTS, results), (_SIGNATURE, message_signature)]
+    covered = [*_chain_fields(header, chain), *ours]
+    # Tags in the order of the alphabet, as the suite of RFC 8617 has them.
+    tags = {"a": key.algorithm, "b": "", "cv": chain.result.value,
+            "d": key.domain, "i": str(instance), "s": key.selector, "t": at}  # fmt: skip
+    # The stack gives fields of a name from the bottom up, and the oldest set must come first.
+    stack = FieldStack(reversed(covered))
+    seal_field = signed_field(
+        "ARC-Seal", tags, key, stack, [name for name, _ in covered], relaxed=True
+    )
+    return seal_field + message_signature + results
+
+
+def _message_signature(
+    header: HeaderBlock,
+    results: bytes,
+    instance: int,
+    *,
+    key: SigningKey,
+    at: str,
+    names: Sequence[bytes] | None,
+) -> bytes:
+    message = header.message
+    body = body_hash(message, body_start(header), relaxed=True)
+    fields = [(field.name, message[field.start : field.stop]) for field in header.fields]
+    stack = FieldStack([(_RESULTS, results), *fields])
+    signed = names if names is not None else signed_names(stack, SIGNED)
+    tags = {"a": key.algorithm, "b": "", "bh": encoded(body.digests[None]), "c": "relaxed/relaxed",
+            "d": key.domain, "h": ":".join(map(bytes.decode, signed)),
+            "i": str(instance), "s": key.selector, "t": at}  # fmt: skip
+    return signed_field("ARC-Message-Signature", tags, key, stack, signed, relaxed=True)
+
+
+def _chain_fields(header: HeaderBlock, chain: ArcChain) -> list[tuple[bytes, bytes]]:
+    """What the seal covers of those before us: nothing of a chain that fails (RFC 8617 5.1.2)."""
+    return [(field.name, header.message[field.start : field.stop]) for field in chain.fields]
