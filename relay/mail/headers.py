@@ -44,7 +44,7 @@ class HeaderBlock:
         is_too_long: the header is longer than MAX_HEADER_BYTES, and `fields` can't be relied on.
     """
 
-    __slots__ = ("end", "fields", "is_too_long", "message")
+    __slots__ = ("__weakref__", "end", "fields", "is_too_long", "message")
 
     def __init__(
         self, message: bytes, end: int, fields: list[Field], *, is_too_long: bool = False

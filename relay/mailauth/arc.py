@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from relay.policy.check import Offload
     from relay.ports import Resolver
 
-__all__ = ["MAX_INSTANCES", "NO_CHAIN", "ArcChain", "ArcSet", "verify"]
+__all__ = ["MAX_INSTANCES", "NO_CHAIN", "ArcChain", "ArcSet", "has_chain", "verify"]
 
 MAX_INSTANCES: Final = 50  # RFC 8617 4.2.1
 """A longer chain fails."""
@@ -96,11 +96,16 @@ class _Set(NamedTuple):
     seal: _Seal
 
 
+def has_chain(header: HeaderBlock) -> bool:
+    """Whether a message has anything of ARC."""
+    return any(field.name in _KINDS for field in header.fields)
+
+
 async def verify(
     header: HeaderBlock, resolver: Resolver, offload: Offload, now: datetime
 ) -> ArcChain:
     """Verify the chain of a message (RFC 8617 5.2); never raises."""
-    if not any(field.name in _KINDS for field in header.fields):
+    if not has_chain(header):
         return NO_CHAIN
     instances = max(len(header.named(kind)) for kind in _KINDS)
     try:

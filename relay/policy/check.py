@@ -8,7 +8,7 @@ decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
@@ -33,13 +33,17 @@ class Offload(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What of the world a check may use."""
+    """What of the world a check may use.
+
+    `findings` is where checks leave what others need whole and not as facts (`checks/findings.py`).
+    """
 
     hostname: str
     clock: Clock
     resolver: Resolver
     store: Store
     offload: Offload
+    findings: dict[str, object] = field(default_factory=dict)
 
 
 @runtime_checkable
