@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import ConfigurationError
 from relay.mistakes import Mistake
+from relay.net.name_servers import parse_name_server
 from relay.pki.patterns import canonical_domain
 from relay.pki.pins import parse_pin
 from relay.pki.revocation_urls import problem_of
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Route, Settings
+    from relay.settings import Dns, Route, Settings
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]
@@ -32,6 +33,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_listeners(settings)
     yield from _check_routes(settings)
     yield from _check_limits(settings)
+    yield from _check_dns(settings.dns)
     yield from _check_revocation(settings)
 
 
@@ -269,9 +271,33 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
         for name in ("timeout", "ocsp_timeout", "refresh", "retry")
     ]
     phases.append((("est", "lifetime"), settings.est.lifetime))
+    phases.append((("dns", "timeout"), settings.dns.timeout))
     for key, duration in phases:
         if not duration:
             yield Mistake(key, f"`{key[-1]}` = 0 leaves no time at all", 'use "30s" or more')
+
+
+# --- names ----------------------------------------------------------------------------------
+
+
+def _check_dns(dns: Dns) -> Iterator[Mistake]:
+    for number, text in enumerate(dns.servers):
+        key = ("dns", "servers", number)
+        try:
+            server = parse_name_server(text)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; ")
+            yield Mistake(key, f"`dns.servers`: {problem}", remedy)
+            continue
+        if dns.trust_ad and not server.is_out_of_reach:
+            # RFC 4035 4.9.3: only over a channel that nobody else can write to
+            yield Mistake(
+                key,
+                f'`trust_ad` believes "{text}", but anybody on the way could change its answers',
+                "use a validating server on this machine or over TLS, or leave `trust_ad` out",
+            )
+    if dns.min_ttl > dns.max_ttl:
+        yield Mistake(("dns", "min_ttl"), "`min_ttl` is longer than `max_ttl`", "lower it")
 
 
 # --- revocation -----------------------------------------------------------------------------

@@ -168,8 +168,7 @@ class DnsServer:
         if transport != "udp":
             return answer.to_wire(max_size=65535)
         if Fault.WRONG_CASE in faults:
-            lowered = dns.name.from_text(name)
-            answer.question[0].name = lowered
+            _rename(answer, name)
         whole = answer.to_wire(max_size=65535)
         if Fault.TRUNCATED in faults or len(whole) > max(512, query.payload):
             answer.answer.clear()
@@ -276,10 +275,17 @@ def _forge(query: dns.message.Message, fault: Fault) -> bytes:
     if fault is Fault.WRONG_ID:
         forged.id = (query.id + 1) % 65536
     else:
-        owner = dns.name.from_text("forged.example")
-        forged.question[0].name = owner
+        owner = _rename(forged, "forged.example")
     forged.answer.append(_rrset(owner, "A", "192.0.2.66", 86400))
     return forged.to_wire()
+
+
+def _rename(message: dns.message.Message, name: str) -> dns.name.Name:
+    """Change the name in the question of a message, and only of this one."""
+    question = message.question[0]
+    renamed = dns.rrset.RRset(dns.name.from_text(name), question.rdclass, question.rdtype)
+    message.question = [renamed]
+    return renamed.name
 
 
 _FORGERIES = frozenset({Fault.WRONG_ID, Fault.WRONG_NAME})
