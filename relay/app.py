@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import gc
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -33,6 +32,8 @@ from relay.pki.certificate import Certificate
 from relay.policy.engine import Engine as Policy
 from relay.policy.rules import IDENTITY_RULES
 from relay.revocation.folder import CrlFolder
+from relay.revocation.ocsp_news import News, OcspUrls
+from relay.revocation.ocsp_view import OcspView
 from relay.revocation.view import CrlView
 from relay.tls.profile import PROFILES
 
@@ -52,6 +53,8 @@ log = structlog.get_logger("gatepost")
 _REPORT_SECONDS = 1.0
 _LOOK_SECONDS = 0.1
 """How soon live sessions are looked at once trust may have changed."""
+_MAX_UNHEARD_BYTES = 2**24
+"""If the supervisor does not read, something else is wrong: no reason to fill the memory."""
 _SLICE_SECONDS = 0.002
 """How long that may hold up the event loop at a time."""
 
@@ -115,6 +118,8 @@ class Worker:
         row: Row,
         control: socket.socket,
         intermediates: Iterable[str] = (),
+        *,
+        knowledge: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._blueprint = blueprint
         self._settings = blueprint.material.settings
@@ -122,6 +127,7 @@ class Worker:
         self._row = row
         self._control = control
         self._intermediates = tuple(intermediates)
+        self._knowledge = knowledge
         self._sessions: set[Session] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.AbstractServer] = []
@@ -129,21 +135,27 @@ class Worker:
         self._crls = CrlFolder(self._settings.state_dir / "crl")
         self._trust: LiveTrust
         self._services: Services
+        self._writer: asyncio.StreamWriter
 
     async def run(self) -> None:
         """Serve until retired or drained."""
         settings = self._settings
         self._stopped = asyncio.Event()
         clock = SystemClock()
+        reader, self._writer = await asyncio.open_connection(sock=self._control, limit=2**28)
         audit = AuditLog(settings.audit.path, sync=settings.audit.sync, node=settings.hostname)
         forwarder = Forwarder(
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )
         crls = CrlView(settings.revocation.grace, self._want if settings.revocation.fetch else None)
-        self._trust = LiveTrust(self._blueprint.material, clock, self._tell_of, crls)
+        self._trust = LiveTrust(
+            self._blueprint.material, clock, self._tell_of, crls, self._ocsp_view()
+        )
         self._trust.replace_crls(self._crls.read())
         for certificate in self._intermediates:
             self._learn(certificate)
+        for order in self._knowledge:
+            self._learn_of_revocation(order)
         self._row.memory_budget = settings.limits.memory_budget
         self._services = Services(
             hostname=settings.hostname,
@@ -166,7 +178,7 @@ class Worker:
         await forwarder.start()
         await self._open()
         background = [
-            asyncio.create_task(self._obey(audit)),
+            asyncio.create_task(self._obey(reader, audit)),
             asyncio.create_task(_report_next_hops(forwarder)),
             asyncio.create_task(self._keep_trusted()),
         ]
@@ -251,9 +263,8 @@ class Worker:
 
     # --- orders from the supervisor -------------------------------------------------------
 
-    async def _obey(self, audit: AuditLog) -> None:
+    async def _obey(self, reader: asyncio.StreamReader, audit: AuditLog) -> None:
         """Read the supervisor's orders, a JSON line each; without a supervisor, drain."""
-        reader, _ = await asyncio.open_connection(sock=self._control, limit=2**28)
         while line := await reader.readline():
             order = json.loads(line)
             match order["order"]:
@@ -267,6 +278,8 @@ class Worker:
                     self._learn(order["certificate"])
                 case "revocation":
                     self._trust.replace_crls(await asyncio.to_thread(self._crls.read))
+                case "ocsp" | "staple":
+                    self._learn_of_revocation(order)
                 case "allowlist":
                     # The supervisor has checked it; a thread keeps the loop free.
                     self._trust.replace(
@@ -305,12 +318,39 @@ class Worker:
         text = base64.b64encode(issuer.der).decode()
         self._tell({"event": "want", "urls": urls, "delta_urls": delta_urls, "issuer": text})
 
+    def _ocsp_view(self) -> OcspView | None:
+        """What is known from OCSP responders; None where none is to be asked."""
+        settings = self._settings.revocation
+        if not settings.fetch or "ocsp" not in settings.sources:
+            return None
+        authorities = self._blueprint.material.authorities
+        urls = OcspUrls((each.certificates, each.settings) for each in authorities)
+        return OcspView(urls, settings.ocsp_timeout, self._ask)
+
+    def _ask(self, key: str, certificate: Certificate, issuer: Certificate) -> None:
+        """Have OCSP responders asked about a certificate."""
+        asked = {
+            name: base64.b64encode(each.der).decode()
+            for name, each in (("certificate", certificate), ("issuer", issuer))
+        }
+        self._tell({"event": "ask", "key": key, **asked})
+
+    def _learn_of_revocation(self, order: Mapping[str, Any]) -> None:
+        """Take what OCSP responders have said of clients, or of a certificate of our own."""
+        if order["order"] == "ocsp":
+            self._trust.learn(map(News.of, order["news"]))
+            return
+        response = base64.b64decode(order["response"])
+        for tls in self._blueprint.server_tls.values():
+            tls.staple(order["certificate"], response, order["until"])
+
     def _learn(self, certificate: str) -> None:
         self._trust.intermediates.add(Certificate(base64.b64decode(certificate)))
 
     def _tell(self, message: dict[str, object]) -> None:
-        with contextlib.suppress(OSError):
-            self._control.sendall(json.dumps(message).encode() + b"\n")
+        """Tell the supervisor; what it does not read yet waits here, whole."""
+        if self._writer.transport.get_write_buffer_size() < _MAX_UNHEARD_BYTES:
+            self._writer.write(json.dumps(message).encode() + b"\n")
 
 
 async def _report_next_hops(forwarder: Forwarder) -> None:

@@ -15,17 +15,22 @@ from relay.pki.revocation import Mode, Modes, Revocation
 from relay.revocation.view import CrlView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from relay.material import Material
     from relay.model import Identity, TlsFacts, TrustDecision
     from relay.pki.allowlist import Allowlist
     from relay.pki.certificate import Certificate
+    from relay.pki.revocation import RevocationSource
     from relay.ports import Clock
     from relay.revocation.folder import Held
+    from relay.revocation.ocsp_news import News
+    from relay.revocation.ocsp_view import OcspView
 
 __all__ = ["LiveTrust"]
+
+_DAY = 86_400
 
 
 class LiveTrust:
@@ -36,6 +41,7 @@ class LiveTrust:
         clock: for "now".
         on_intermediate: called with each new CA certificate that a trusted chain has shown.
         crls: the revocation lists; without, none are there.
+        ocsp: the answers of OCSP responders; without, none is asked.
     """
 
     def __init__(
@@ -44,6 +50,7 @@ class LiveTrust:
         clock: Clock,
         on_intermediate: Callable[[Certificate], None] = lambda _: None,
         crls: CrlView | None = None,
+        ocsp: OcspView | None = None,
     ) -> None:
         self.intermediates = Intermediates()
         self._anchors = {
@@ -51,6 +58,8 @@ class LiveTrust:
         }
         self._material = material
         self._crls = crls or CrlView(timedelta(0))
+        self._ocsp = ocsp
+        self._sources = _in_order(material.settings.revocation.sources, self._crls, ocsp)
         self._clock = clock
         self._on_intermediate = on_intermediate
         self._generation = 0
@@ -59,13 +68,23 @@ class LiveTrust:
     def replace(self, allowlist: Allowlist) -> None:
         """Put another allowlist in force, for live sessions too (they ask again at MAIL)."""
         self._allowlist = allowlist
-        self._revocations = _revocations(self._material, allowlist, self._crls)
+        self._revocations = _revocations(self._material, allowlist, self._sources)
         self._begin_generation()
 
     def replace_crls(self, held: Held) -> None:
         """Put other revocation lists in force, for live sessions too."""
         if self._crls.replace(held):
             self._begin_generation()
+
+    def learn(self, news: Iterable[News]) -> None:
+        """Take what OCSP responders have said, for live sessions too."""
+        if self._ocsp is not None and self._ocsp.learn(news):
+            self._begin_generation()
+
+    async def answered(self, questions: Sequence[str]) -> None:
+        """Wait until the questions of a decision are answered, or will not be in time."""
+        if self._ocsp is not None:
+            await self._ocsp.answered(questions)
 
     def _begin_generation(self) -> None:
         self._generation += 1
@@ -75,9 +94,15 @@ class LiveTrust:
 
     @property
     def version(self) -> int:
-        """Changes with each list, and when a pin begins, or a pin, a suspension or a CRL ends."""
-        passed = bisect_right(self._turns, self._clock.now().timestamp()) if self._turns else 0
-        return self._generation * 1_000_000 + passed
+        """Changes with each list, and when a pin begins, or a pin, a suspension or a CRL ends.
+
+        And once a day, so that what is asked about certificates of long sessions is not forgotten.
+        """
+        now = self._clock.now().timestamp()
+        passed = bisect_right(self._turns, now) if self._turns else 0
+        if self._ocsp is not None:
+            passed += self._ocsp.passed(now)
+        return (int(now // _DAY) * 1_000_000 + self._generation) * 1_000_000 + passed
 
     def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
         """Decide on what a peer has presented, now."""
@@ -106,8 +131,16 @@ def _turns(identity: Identity) -> Iterator[datetime]:
             yield moment
 
 
+def _in_order(
+    names: Sequence[str], *sources: RevocationSource | None
+) -> tuple[RevocationSource, ...]:
+    """Sort sources as the settings name them; one that they do not name is not asked."""
+    by_name = {each.name: each for each in sources if each is not None}
+    return tuple(by_name[name] for name in names if name in by_name)
+
+
 def _revocations(
-    material: Material, allowlist: Allowlist, crls: CrlView
+    material: Material, allowlist: Allowlist, sources: Sequence[RevocationSource]
 ) -> dict[str, Revocation | None]:
     """For each listener, whom to ask and how strictly; None where there is nobody to ask."""
     by_anchor = {
@@ -120,7 +153,7 @@ def _revocations(
     # Without a CA there is nobody to ask, unless an identity insists on it.
     is_insisted_on = any(each.revocation for each in allowlist.identities)
     return {
-        name: Revocation((crls,), Modes(defaults[name], by_anchor))
+        name: Revocation(sources, Modes(defaults[name], by_anchor))
         if listener.anchors or is_insisted_on
         else None
         for name, listener in material.listeners.items()

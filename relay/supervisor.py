@@ -247,7 +247,14 @@ class Supervisor:
                 for listener in self._settings.listener
             }
             row = self._tally.row(slot)
-            return app.Worker(self._blueprint, by_name, row, control, self._intermediates).run()
+            return app.Worker(
+                self._blueprint,
+                by_name,
+                row,
+                control,
+                self._intermediates,
+                knowledge=self._keeper.knowledge(),
+            ).run()
 
         become(begin, self._settings.user)
 
@@ -279,6 +286,8 @@ class Supervisor:
                 self._share_intermediate(str(message["certificate"]))
             case "want":
                 self._keeper.want(message)
+            case "ask":
+                self._keeper.ask(message)
 
     def _hear_keeper(self, message: dict[str, Any]) -> None:
         match message["event"]:
@@ -289,6 +298,10 @@ class Supervisor:
             case "revocation":
                 self._crl_sources = message["sources"]
                 self._crew.order_all({"order": "revocation"})
+            case "ocsp":
+                self._crew.order_all(self._keeper.take_news(message["news"]))
+            case "staple":
+                self._crew.order_all(self._keeper.take_staple(message))
 
     def _share_intermediate(self, certificate: str) -> None:
         """Tell all workers of a CA certificate: who resumes a session sends its own only."""

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Fetched", "Fetcher", "is_public"]
 
 _MAX_REDIRECTS: Final = 5
-_MAX_AT_A_TIME: Final = 4
 _CHUNK_BYTES: Final = 2**16
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NAT64: Final = IPv6Network("64:ff9b::/96")
@@ -57,22 +56,28 @@ class _ForbiddenAddress(OSError):
 
 
 class Fetcher:
-    """Makes requests; an asynchronous context manager. At most four at a time, the others wait.
+    """Makes requests; an asynchronous context manager.
 
     Args:
         timeout: for a whole request, redirects included; waiting for others does not count.
         max_bytes: the largest body.
         allow_private_addresses: whether addresses that are not of the public internet may be
             connected to.
+        at_a_time: how many requests; the others wait.
     """
 
     def __init__(
-        self, timeout: timedelta, max_bytes: int, *, allow_private_addresses: bool = False
+        self,
+        timeout: timedelta,
+        max_bytes: int,
+        *,
+        allow_private_addresses: bool = False,
+        at_a_time: int = 4,
     ) -> None:
         self._timeout = timeout
         self._max_bytes = max_bytes
         self._allow_private_addresses = allow_private_addresses
-        self._slots = asyncio.Semaphore(_MAX_AT_A_TIME)
+        self._slots = asyncio.Semaphore(at_a_time)
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Self:

@@ -17,12 +17,15 @@ contexts and hands out one `SSL.Connection` per handshake, working on memory BIO
   context made before the workers are forked makes tickets that all of them can read. A ticket
   holds the client's leaf, not its intermediates; whoever decides on a resumed session sees the
   leaf alone.
+- Clients that ask for it are shown an OCSP answer beside our certificate, in both versions, if there is one
+  that counts (RFC 6066 8): `staple` hands it in. On resumption no certificate is shown, and no answer.
 - The client keeps the newest session per next hop. An OpenSSL session holds the chain, so the
   next hop's certificate is verified on resumption as on a full handshake.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -83,7 +86,7 @@ class ServerTls:
         ConfigurationError: OpenSSL takes a certificate or key not.
     """
 
-    __slots__ = ("_candidates", "_contexts", "profile")
+    __slots__ = ("_candidates", "_contexts", "_staples", "profile")
 
     def __init__(
         self,
@@ -95,16 +98,28 @@ class ServerTls:
     ) -> None:
         self.profile = profile
         self._candidates = [_candidate(each) for each in key_pairs]
+        self._staples: dict[str, tuple[bytes, float]] = {}
         self._contexts = [
             _server_context(each, profile, session_id, request_certificate=request_certificate)
             for each in key_pairs
         ]
+        for each, context in zip(key_pairs, self._contexts, strict=True):
+            context.set_ocsp_server_callback(self._answer_about, each.chain[0].sha256)
 
     def accept(self, hello: ClientHello) -> SSL.Connection:
         """Prepare the handshake with a client that has made this offer."""
         connection = SSL.Connection(self._contexts[choose(self._candidates, hello)], None)
         connection.set_accept_state()
         return connection
+
+    def staple(self, certificate: str, response: bytes, until: float) -> None:
+        """Show an OCSP answer beside a certificate (by its SHA-256) until a moment, in seconds since 1970."""
+        self._staples[certificate] = response, until
+
+    def _answer_about(self, _: SSL.Connection, certificate: str | None) -> bytes:
+        """Give OpenSSL the answer for a client that has asked for it; b"" is none."""
+        response, until = self._staples.get(certificate or "", (b"", 0.0))
+        return response if time.time() < until else b""
 
 
 class ClientTls:

@@ -26,7 +26,10 @@ def facts(*certificates, resumed=False):
 def live(text, clock, **options):
     material = SimpleNamespace(
         allowlist=parse_allowlist(text, "allowlist.toml"),
-        settings=SimpleNamespace(listener=[SimpleNamespace(name="partners", revocation="soft")]),
+        settings=SimpleNamespace(
+            listener=[SimpleNamespace(name="partners", revocation="soft")],
+            revocation=SimpleNamespace(sources=("crl", "ocsp")),
+        ),
         listeners={"partners": SimpleNamespace(anchors=(Certificate(ROOT.cert),))},
         authorities=(),
     )
