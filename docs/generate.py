@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticUndefined
 
@@ -35,6 +35,7 @@ from relay.settings import (
     RevocationAuthority,
     Route,
     Settings,
+    State,
     Timeouts,
     format_duration,
     format_size,
@@ -120,6 +121,7 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[admin]", Admin),
     ("[limits]", Limits),
     ("[timeouts]", Timeouts),
+    ("[state]", State),
     ("[policy]", Policy),
     ("[checks]", Checks),
     *(
@@ -210,7 +212,8 @@ def _type_words(annotation: Any) -> str:
         return _type_words(arguments[0])
     if issubclass(annotation, BaseModel):
         return "table"
-    words = {str: "text", int: "number", bool: "true or false", Path: "path", timedelta: "duration"}
+    words = {str: "text", SecretStr: "text", int: "number", bool: "true or false", Path: "path",
+             timedelta: "duration"}  # fmt: skip
     return words[annotation]
 
 

@@ -16,12 +16,13 @@ from relay.pki.patterns import canonical_domain
 from relay.pki.pins import parse_pin
 from relay.pki.revocation_urls import problem_of
 from relay.settings import RevocationAuthority, is_host_name, parse_endpoint
+from relay.state.redis_address import parse_store_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Dns, Route, Settings
+    from relay.settings import Dns, Route, Settings, State
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]
@@ -34,6 +35,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_routes(settings)
     yield from _check_limits(settings)
     yield from _check_dns(settings.dns)
+    yield from _check_state(settings.state)
     yield from _check_revocation(settings)
 
 
@@ -94,6 +96,12 @@ def _check_http(settings: Settings, taken: list[tuple[str, Endpoint]]) -> Iterat
             ("est", "address"),
             "`[est]` has no certificate",
             'add `certificate = { chain = "tls/edge.pem", key = "tls/edge.key" }`',
+        )
+    if settings.est.address.startswith("unix:"):
+        yield Mistake(
+            ("est", "address"),
+            "`[est]` is for other machines, and a Unix socket is not",
+            'write an address and a port, as "0.0.0.0:8443"',
         )
     if settings.admin.address and not settings.admin.unsafe_bind and not _is_local(settings):
         yield Mistake(
@@ -272,6 +280,7 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
     ]
     phases.append((("est", "lifetime"), settings.est.lifetime))
     phases.append((("dns", "timeout"), settings.dns.timeout))
+    phases.append((("state", "timeout"), settings.state.timeout))
     for key, duration in phases:
         if not duration:
             yield Mistake(key, f"`{key[-1]}` = 0 leaves no time at all", 'use "30s" or more')
@@ -347,4 +356,72 @@ def _check_urls(
             key,
             f"`{name}` say nothing with `revocation.fetch = false`",
             "leave one of the two out",
+        )
+
+
+# --- state ----------------------------------------------------------------------------------
+
+
+def _check_state(state: State) -> Iterator[Mistake]:
+    key: KeyPath = ("state",)
+    if state.kind != "redis":
+        if state.url:
+            yield Mistake(
+                (*key, "url"),
+                f'`state.url` says nothing with `kind` = "{state.kind}"',
+                'set `kind = "redis"`, or leave it out',
+            )
+        return
+    if not state.url:
+        yield Mistake(
+            (*key, "kind"), "`state.url` is missing", 'add `url = ["redis://state.internal:6379"]`'
+        )
+    yield from _check_state_urls(state)
+    yield from _check_topology(state)
+    if state.password is not None and state.password_file is not None:
+        yield Mistake((*key, "password_file"), "`state.password` is set too", "keep one of the two")
+
+
+def _check_state_urls(state: State) -> Iterator[Mistake]:
+    are_tls: set[bool] = set()
+    for position, text in enumerate(state.url):
+        try:
+            are_tls.add(parse_store_url(text, state.topology).is_tls)
+        except ValueError as error:
+            problem, _, remedy = str(error).partition("; ")
+            yield Mistake(("state", "url", position), f"`state.url`: {problem}", remedy)
+    if len(are_tls) > 1:
+        yield Mistake(
+            ("state", "url"), "`state.url` mixes redis:// and rediss://", "use one of the two"
+        )
+    for name in ("ca", "client_certificate"):
+        if are_tls == {False} and getattr(state, name) is not None:
+            yield Mistake(
+                ("state", name),
+                f"`state.{name}` says nothing with redis://, which is not encrypted",
+                "write rediss:// in `url`, or leave it out",
+            )
+
+
+def _check_topology(state: State) -> Iterator[Mistake]:
+    if state.topology == "standalone" and len(state.url) > 1:
+        yield Mistake(
+            ("state", "url"),
+            f"`state.url` names {len(state.url)} servers, and a standalone one is one",
+            'set `topology` to "sentinel" or "cluster", or keep one',
+        )
+    if state.topology == "sentinel" and not state.service:
+        yield Mistake(
+            ("state", "topology"), "`state.service` is missing", 'add `service = "mymaster"`'
+        )
+    for name in ("service", "sentinel_username", "sentinel_password_file"):
+        if state.topology != "sentinel" and getattr(state, name):
+            yield Mistake(
+                ("state", name),
+                f'`state.{name}` says nothing with `topology` = "{state.topology}"',
+                'set `topology = "sentinel"`, or leave it out',
+            )
+    if state.topology == "cluster" and state.database:
+        yield Mistake(
+            ("state", "database"), "a Cluster has the database 0 only", "leave `database` out"
         )

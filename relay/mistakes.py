@@ -55,6 +55,7 @@ _SPECIAL = {
 _PATTERNS = {
     "name": 'use lower-case letters, digits, "-" and "_", at most 32',
     "hostname": 'write a host name, as "edge.example.org"',
+    "prefix": 'use letters, digits, ".", "_", ":" and "-", at most 64',
 }
 
 _FORMS = {
@@ -102,7 +103,8 @@ def _explain(
     kind: str, key: KeyPath, error: ErrorDetails, root: type[BaseModel]
 ) -> tuple[str, str]:
     value, name, context = error["input"], str(key[-1]), error.get("ctx", {})
-    shown = f"{format_key(key)} = {_shortened(value)}"
+    is_secret = "password" in name  # nobody's log is the place for it
+    shown = f"{format_key(key)} = {'...' if is_secret else _shortened(value)}"
     if kind == "extra_forbidden":
         return _unknown_key(key, value, root)
     if kind == "missing":

@@ -40,10 +40,10 @@ def settle(arrival: float, charge: Charge, now: float) -> tuple[float, float]:
     # Further than a period ahead is what no limit of this kind could have left behind: a clock
     # that ran ahead, or a limit that was changed. It must not lock anybody out for long.
     latest = now + period
-    start = now if arrival < now else latest if arrival > latest else arrival
+    start = now if arrival < now else min(arrival, latest)
     after = start + asked * interval
     wait = after - latest
     # Sums of fractions are not exact: without tolerance the last of N would be refused at times.
     if wait > interval / 2:
-        return start, wait
-    return (after if cost else start), 0.0
+        return arrival, wait
+    return (after if cost else arrival), 0.0

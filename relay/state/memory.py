@@ -44,7 +44,9 @@ class MemoryStore:
         waits = []
         for charge in charges:
             arrival = arrivals.get(charge.key) or self._arrivals.get(charge.key) or 0.0
-            arrivals[charge.key], wait = settle(arrival, charge, now)
+            moment, wait = settle(arrival, charge, now)
+            if charge.cost:
+                arrivals[charge.key] = moment
             waits.append(wait)
         if not any(waits):
             for key, arrival in arrivals.items():

@@ -72,7 +72,8 @@ class SqliteStore:
 
     async def spend(self, charges: Sequence[Charge], now: float) -> Sequence[float]:
         """Charge rate limits; see `ports.Store`."""
-        return await self._write(lambda: self._spend(charges, now))
+        takes = any(charge.cost for charge in charges)
+        return await (self._write if takes else self._read)(lambda: self._spend(charges, now))
 
     def _spend(self, charges: Sequence[Charge], now: float) -> list[float]:
         arrivals: dict[str, float] = {}
@@ -82,9 +83,11 @@ class SqliteStore:
             if arrival is None:
                 row = self._execute("SELECT arrival FROM rate WHERE key = ?", charge[:1]).fetchone()
                 arrival = row[0] if row else 0.0
-            arrivals[charge.key], wait = settle(arrival, charge, now)
+            moment, wait = settle(arrival, charge, now)
+            if charge.cost:
+                arrivals[charge.key] = moment
             waits.append(wait)
-        if not any(waits):
+        if arrivals and not any(waits):
             self._connection.executemany("REPLACE INTO rate VALUES (?, ?)", arrivals.items())
         return waits
 
