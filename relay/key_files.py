@@ -26,7 +26,7 @@ from relay.errors import ConfigurationError
 from relay.pki.issuing import PrivateKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = [
     "KeyType",
@@ -34,6 +34,8 @@ __all__ = [
     "load_private_key",
     "lock_folder",
     "make_private_key",
+    "read_passphrase",
+    "read_password_file",
     "refuse_existing",
     "replace_file",
     "write_new",
@@ -86,6 +88,26 @@ def load_private_key(path: Path, passphrase: bytes | None = None) -> PrivateKey:
         remedy = "use an EC, RSA or Ed25519 key"
         raise ConfigurationError("a kind of key that is not used here", remedy=remedy, path=path)
     return key
+
+
+def read_passphrase(environ: Mapping[str, str]) -> bytes | None:
+    """Return the passphrase of the CA's key as the environment gives it, None if it has none.
+
+    Raises:
+        ConfigurationError: the file that is named is empty.
+        OSError: it cannot be read.
+    """
+    if path := environ.get("GATEPOST_CA_PASSPHRASE_FILE"):
+        return read_password_file(Path(path))
+    return environ.get("GATEPOST_CA_PASSPHRASE", "").encode() or None
+
+
+def read_password_file(path: Path) -> bytes:
+    """Return the first line of a file. Raises ConfigurationError if it is empty, OSError."""
+    line = path.read_bytes().partition(b"\n")[0].rstrip(b"\r")
+    if not line:
+        raise ConfigurationError("no password in its first line", remedy="put one there", path=path)
+    return line
 
 
 def refuse_existing(path: Path) -> None:

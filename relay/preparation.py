@@ -11,15 +11,18 @@ import pwd
 import resource
 from typing import TYPE_CHECKING
 
+from relay.http_process import http_addresses
 from relay.net.listener import open_sockets
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from relay.config import Configuration
     from relay.control import ControlServer
+    from relay.settings import Settings
+    from relay.toml_lines import KeyPath
 
 __all__ = ["close_all", "open_listeners", "prepare_state", "raise_descriptor_limit"]
 
@@ -53,19 +56,26 @@ def open_listeners(
 ) -> dict[str, list[socket.socket]]:
     """Open what is new, by address; keep what is open; on failure close what was opened here."""
     opened: dict[str, list[socket.socket]] = {}
-    for position, listener in enumerate(configuration.settings.listener):
-        kept = known.get(listener.address)
+    for key, address in _addresses(configuration.settings):
+        kept = known.get(address)
         try:
-            opened[listener.address] = open_sockets(listener.address) if kept is None else kept
+            opened[address] = open_sockets(address) if kept is None else kept
         except OSError as error:
-            close_all(each for address in opened.keys() - known.keys() for each in opened[address])
+            close_all(each for place in opened.keys() - known.keys() for each in opened[place])
             raise configuration.mistake(
-                f"cannot listen on {listener.address}: {error.strerror or error}",
+                f"cannot listen on {address}: {error.strerror or error}",
                 remedy="stop what uses the address, choose another, or allow low ports "
                 "(AmbientCapabilities=CAP_NET_BIND_SERVICE)",
-                at=("listener", position, "address"),
+                at=key,
             ) from error
     return opened
+
+
+def _addresses(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """All that is listened on, and the keys that say so."""
+    for position, listener in enumerate(settings.listener):
+        yield ("listener", position, "address"), listener.address
+    yield from http_addresses(settings)
 
 
 def prepare_state(

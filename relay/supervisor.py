@@ -31,6 +31,7 @@ from relay.child_process import HANDLED_SIGNALS, become
 from relay.control import Caller, ControlServer
 from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
+from relay.http_process import HttpProcess, HttpSide, http_addresses
 from relay.keeper_process import KeeperProcess, keep
 from relay.material import load_material, read_allowlist
 from relay.net.notify import Notifier
@@ -39,7 +40,7 @@ from relay.preparation import close_all, open_listeners, prepare_state, raise_de
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
     from pathlib import Path
 
     from relay.settings import Settings
@@ -86,6 +87,7 @@ class Supervisor:
         self._previous: _Previous | None = None
         self._intermediates: list[str] = []
         self._keeper: KeeperProcess
+        self._http: HttpProcess
         self._crl_sources: list[object] = []
         self._waiting_for_reload: list[Caller] = []
         self._asking_for_reload: list[Caller] = []
@@ -128,6 +130,7 @@ class Supervisor:
         self._crew = Crew(self._selector, self._tally, self._hear)
         self._install_signals()
         self._keeper = KeeperProcess(self._selector, self._become_keeper, self._hear_keeper)
+        self._http = HttpProcess(self._selector, self._become_http)
         self._watch()
         self._prepare_workers()
         while len(self._crew) or not self._is_stopping:
@@ -167,6 +170,7 @@ class Supervisor:
 
     def _clean_up(self) -> None:
         self._keeper.stop()
+        self._http.finish()
         self._put_on_record("stop")
         for listening in self._sockets.values():
             close_all(listening)
@@ -184,11 +188,13 @@ class Supervisor:
     def _tick(self) -> None:
         now = time.monotonic()
         self._notifier.watchdog()
+        self._tell_http()
         if self._is_stopping:
             if now >= self._stop_at:
                 self._crew.kill(self._crew.workers)
             return
         self._keeper.tick()
+        self._http.tick()
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._fill_up()
@@ -225,7 +231,14 @@ class Supervisor:
     def _prepare_workers(self) -> None:
         """Have the configuration's revocation lists read first: nobody revoked slips in meanwhile."""
         self._restart_at = time.monotonic() + MAX_PREPARATION_SECONDS
+        self._start_side_processes()
+
+    def _start_side_processes(self) -> None:
         self._keeper.start()
+        if any(http_addresses(self._settings)):
+            self._http.start()
+        else:
+            self._http.stop()
 
     def _fill_up(self) -> None:
         """Fork what is missing of the current generation."""
@@ -240,12 +253,11 @@ class Supervisor:
         """The child's side of the fork."""
 
         def begin() -> Coroutine[Any, Any, None]:
-            self._let_go()
-            self._keeper.close()
             by_name = {
                 listener.name: self._sockets[listener.address]
                 for listener in self._settings.listener
             }
+            self._let_go(by_name.values())
             row = self._tally.row(slot)
             return app.Worker(
                 self._blueprint,
@@ -262,20 +274,48 @@ class Supervisor:
         """The same for the process that keeps the revocation lists."""
 
         def begin() -> Coroutine[Any, Any, None]:
-            self._let_go()
-            self._crew.close()
-            previous = self._previous.sockets if self._previous is not None else {}
-            for listening in (*self._sockets.values(), *previous.values()):
-                close_all(listening)
+            self._let_go(())
             return keep(self._blueprint.material, control)
 
         become(begin, self._settings.user)
 
-    def _let_go(self) -> None:
-        """In a child: of what is its parent's."""
+    def _become_http(self, control: socket.socket) -> NoReturn:
+        """The same for the process that speaks HTTP."""
+
+        def begin() -> Coroutine[Any, Any, None]:
+            mine = {each: self._sockets[each] for _, each in http_addresses(self._settings)}
+            self._let_go(mine.values())
+            return HttpSide(self._settings, self._tally, self._environ).run(mine, control)
+
+        become(begin, self._settings.user)
+
+    def _let_go(self, kept: Iterable[list[socket.socket]]) -> None:
+        """In a child: of all that is its parent's or another child's, but for these sockets."""
         self._selector.close()
         self._control.close(is_child=True)
         close_all(self._signal_sockets)
+        for processes in (self._crew, self._keeper, self._http):
+            processes.close()
+        mine = {each for listening in kept for each in listening}
+        previous = self._previous.sockets if self._previous is not None else {}
+        for listening in (*self._sockets.values(), *previous.values()):
+            close_all(each for each in listening if each not in mine)
+
+    def _tell_http(self) -> None:
+        """Tell it, if it is there, who takes mail: until new workers are ready, the old ones do."""
+        serving = [
+            worker
+            for worker in self._crew.workers
+            if worker.is_ready and (worker.generation == self._generation or self._previous)
+        ]
+        self._http.tell(
+            {
+                "ready_workers": len(serving),
+                "wanted_workers": self._worker_count(),
+                "generation": self._generation,
+                "is_stopping": self._is_stopping,
+            }
+        )
 
     def _hear(self, worker: WorkerProcess, message: dict[str, object]) -> None:
         match message["event"]:
@@ -377,7 +417,7 @@ class Supervisor:
         older = [w.generation for w in self._crew.workers if w.generation < self._generation]
         self._generation = max(older, default=self._generation + 1)
         self._restart_at = time.monotonic() + 1
-        self._keeper.start()
+        self._start_side_processes()
         log.error("reload failed, the old workers go on")
         self._answer_reload({"ok": False, "error": "a new worker failed to start; see the log"})
 

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from relay import key_files
 from relay.errors import ConfigurationError
+from relay.key_files import read_password_file
 
 __all__ = ["PassphraseFileOption", "read_passphrase", "read_password"]
 
@@ -23,9 +25,7 @@ PassphraseFileOption = Annotated[
 
 def read_passphrase(path: Path | None) -> bytes | None:
     """Return the passphrase of the CA's key, None if it has none."""
-    if path is not None:
-        return _first_line(path)
-    return os.environ.get("GATEPOST_CA_PASSPHRASE", "").encode() or None
+    return read_password_file(path) if path is not None else key_files.read_passphrase(os.environ)
 
 
 def read_password(path: Path | None, what: str, option: str) -> bytes:
@@ -35,16 +35,9 @@ def read_password(path: Path | None, what: str, option: str) -> bytes:
         ConfigurationError: there is no file and no terminal.
     """
     if path is not None:
-        return _first_line(path)
+        return read_password_file(path)
     if not sys.stdin.isatty():
         raise ConfigurationError(f"{what} needs a password", remedy=f"give it with {option} FILE")
     return str(
         typer.prompt(f"Password of {what}", hide_input=True, confirmation_prompt=True)
     ).encode()
-
-
-def _first_line(path: Path) -> bytes:
-    line = path.read_bytes().partition(b"\n")[0].rstrip(b"\r")
-    if not line:
-        raise ConfigurationError("no password in its first line", remedy="put one there", path=path)
-    return line

@@ -2,9 +2,10 @@
 
 Theory: one row per worker, and only that worker writes it, so there is no lock and no atomic
 operation; whoever wants a total adds up all rows and may be a moment late. The supervisor makes
-the table before it forks, and wipes the row of a worker that has died. Connections per address
-are kept in a count-min sketch (two hash functions): two addresses may at worst be counted as one
-with a chance of about (open / 65,536)^2, and never too low.
+the table before it forks, and wipes the row of a worker that has died; what it had counted goes on in
+a row of the dead, so that totals never fall. Connections per address are kept in a count-min sketch
+(two hash functions): two addresses may at worst be counted as one with a chance of about
+(open / 65,536)^2, and never too low.
 
 Decides nothing about sessions; it only counts.
 """
@@ -14,20 +15,26 @@ from __future__ import annotations
 import mmap
 from functools import lru_cache
 from hashlib import blake2b
+from types import MappingProxyType
 from typing import Final
 
-__all__ = ["COUNTERS", "Row", "Tally"]
+__all__ = ["COUNTERS", "GAUGES", "Row", "Tally"]
 
-COUNTERS: Final = (
-    "sessions",  # open now
-    "connections",  # accepted since the worker started
-    "handshakes_failed",
-    "refused",  # sessions and transactions that got a 4xx or 5xx for identity or policy
-    "delivered",  # messages the next hop has taken
-    "deferred",  # messages answered with 4xx
-    "rejected",  # messages answered with 5xx
-    "memory",  # bytes of message bodies in flight
+COUNTERS: Final = MappingProxyType(
+    {
+        "sessions": "Client connections open now.",
+        "connections": "Client connections accepted.",
+        "handshakes_failed": "Connections on which no TLS came about.",
+        "refused": "Sessions and transactions refused for who the client is, or by policy.",
+        "delivered": "Messages that a next hop has taken.",
+        "deferred": "Messages answered with 4xx.",
+        "rejected": "Messages answered with 5xx.",
+        "memory": "Bytes of message bodies in flight.",
+    }
 )
+"""What is counted, and what each means."""
+GAUGES: Final = ("sessions", "memory")
+"""Those that tell how it is now: they go with the worker."""
 _INDEX: Final = {name: index for index, name in enumerate(COUNTERS)}
 _CELLS: Final = 65_536
 _HEAD_BYTES: Final = 8 * len(COUNTERS)
@@ -43,11 +50,12 @@ class Tally:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self._memory = mmap.mmap(-1, slots * _ROW_BYTES)
+        rows = slots + 1  # the last is of the dead
+        self._memory = mmap.mmap(-1, rows * _ROW_BYTES)
         view = memoryview(self._memory)
         self._counters = []
         self._cells = []
-        for start in range(0, slots * _ROW_BYTES, _ROW_BYTES):
+        for start in range(0, rows * _ROW_BYTES, _ROW_BYTES):
             self._counters.append(view[start : start + _HEAD_BYTES].cast("q"))
             self._cells.append(view[start + _HEAD_BYTES : start + _ROW_BYTES].cast("H"))
 
@@ -65,7 +73,10 @@ class Tally:
         return dict(zip(COUNTERS, self._counters[slot], strict=True))
 
     def wipe(self, slot: int) -> None:
-        """Forget a dead worker's row."""
+        """Forget a dead worker's row, all but its totals."""
+        for name, index in _INDEX.items():
+            if name not in GAUGES:
+                self._counters[-1][index] += self._counters[slot][index]
         start = slot * _ROW_BYTES
         self._memory[start : start + _ROW_BYTES] = bytes(_ROW_BYTES)
 
