@@ -20,21 +20,31 @@ from relay.audit.log import AuditLog
 from relay.errors import StreamError
 from relay.inbound import failures
 from relay.inbound.session import Services, Session
+from relay.live_policy import (
+    LivePolicies,
+    keep_restrictions,
+    make_consequences,
+    make_panel,
+    offload,
+)
 from relay.live_trust import LiveTrust
 from relay.net.clock import SystemClock
 from relay.net.dialer import TcpDialer
 from relay.net.listener import read_proxy_header, serve
+from relay.net.resolver import open_resolver
 from relay.net.tls import ClientTls, ServerTls
 from relay.outbound.forwarder import Forwarder
 from relay.outbound.routes import Route, RouteTable, parse_host
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.certificate import Certificate
-from relay.policy.engine import Engine as Policy
-from relay.policy.rules import IDENTITY_RULES
+from relay.policy.check import Tools
+from relay.policy.restrictions import Restrictions
+from relay.policy_files import load_policies
 from relay.revocation.folder import CrlFolder
 from relay.revocation.ocsp_news import News, OcspUrls
 from relay.revocation.ocsp_view import OcspView
 from relay.revocation.view import CrlView
+from relay.state.memory import MemoryStore
 from relay.tls.profile import PROFILES
 
 if TYPE_CHECKING:
@@ -44,9 +54,10 @@ if TYPE_CHECKING:
     from relay.material import Material
     from relay.net.stream import TcpStream
     from relay.net.tally import Row
+    from relay.policy_files import Policies
     from relay.settings import Listener
 
-__all__ = ["Blueprint", "Worker", "build", "with_allowlist"]
+__all__ = ["Blueprint", "Worker", "build", "with_allowlist", "with_policies"]
 
 log = structlog.get_logger("gatepost")
 
@@ -108,6 +119,11 @@ def with_allowlist(blueprint: Blueprint, allowlist: Allowlist) -> Blueprint:
     return replace(blueprint, material=replace(blueprint.material, allowlist=allowlist))
 
 
+def with_policies(blueprint: Blueprint, policies: Policies) -> Blueprint:
+    """Return the blueprint for workers to come, with other rules."""
+    return replace(blueprint, material=replace(blueprint.material, policies=policies))
+
+
 class Worker:
     """One worker process: sessions on inherited sockets, orders from the supervisor."""
 
@@ -134,6 +150,7 @@ class Worker:
         self._stopped: asyncio.Event
         self._crls = CrlFolder(self._settings.state_dir / "crl")
         self._trust: LiveTrust
+        self._policies: LivePolicies
         self._services: Services
         self._writer: asyncio.StreamWriter
 
@@ -147,9 +164,12 @@ class Worker:
         forwarder = Forwarder(
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )
+        self._policies = LivePolicies(self._blueprint.material.policies.engines)
+        restrictions, store = Restrictions(), MemoryStore()
+        resolver = open_resolver(settings.dns)
         crls = CrlView(settings.revocation.grace, self._want if settings.revocation.fetch else None)
         self._trust = LiveTrust(
-            self._blueprint.material, clock, self._tell_of, crls, self._ocsp_view()
+            self._blueprint.material, clock, self._tell_of, crls, self._ocsp_view(), restrictions
         )
         self._trust.replace_crls(self._crls.read())
         for certificate in self._intermediates:
@@ -164,7 +184,14 @@ class Worker:
             clock=clock,
             audit=audit,
             trust=self._trust,
-            policy=Policy(IDENTITY_RULES),
+            policies=self._policies,
+            panel=make_panel(
+                settings.checks,
+                Tools(settings.hostname, clock, resolver, store, offload),
+            ),
+            consequences=make_consequences(settings, restrictions),
+            bans_are_permanent=settings.policy.banned == "permanent",
+            store=store,
             next_hop=forwarder,
             budget=self._row,
             statistics=self._row,
@@ -181,11 +208,16 @@ class Worker:
             asyncio.create_task(self._obey(reader, audit)),
             asyncio.create_task(_report_next_hops(forwarder)),
             asyncio.create_task(self._keep_trusted()),
+            asyncio.create_task(
+                keep_restrictions(restrictions, store, clock, self._trust.restrictions_changed)
+            ),
         ]
         await self._stopped.wait()
         for task in background:
             task.cancel()
         await forwarder.close()
+        await resolver.close()
+        await store.close()
         await audit.close()
 
     async def _open(self) -> None:
@@ -280,6 +312,11 @@ class Worker:
                     self._trust.replace_crls(await asyncio.to_thread(self._crls.read))
                 case "ocsp" | "staple":
                     self._learn_of_revocation(order)
+                case "policies":
+                    stacks = self._blueprint.material.policies.stacks
+                    read = order["texts"].__getitem__  # the supervisor has checked them
+                    policies = await asyncio.to_thread(load_policies, stacks, read)
+                    self._policies.replace(policies.engines)
                 case "allowlist":
                     # The supervisor has checked it; a thread keeps the loop free.
                     self._trust.replace(

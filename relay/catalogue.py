@@ -73,9 +73,9 @@ def settings_type() -> type[Settings]:
     return whole
 
 
-def build_checks(settings: Settings, tools: Tools) -> dict[str, Check | WaitingCheck]:
+def build_checks(settings: Checks, tools: Tools) -> dict[str, Check | WaitingCheck]:
     """Make every check with its settings."""
     return {
-        name: module.build(getattr(settings.checks, name), tools)
+        name: module.build(getattr(settings, name), tools)
         for name, module in check_modules().items()
     }

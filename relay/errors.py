@@ -39,7 +39,8 @@ class GatepostError(Exception):
 class ConfigurationError(GatepostError):
     """One mistake in a file the operator wrote.
 
-    `str()` is the one line the operator sees: ``file:line: problem; remedy``. `others` are further
+    `str()` is the one line the operator sees: ``file:line: problem; remedy``. `excerpt`, if there is
+    one, follows it: the line of the file, and below it a caret under the place. `others` are further
     mistakes found in the same go, each a line of its own.
     """
 
@@ -51,6 +52,7 @@ class ConfigurationError(GatepostError):
         path: Path | str | None = None,
         line: int | None = None,
         others: tuple[ConfigurationError, ...] = (),
+        excerpt: str = "",
     ) -> None:
         super().__init__(problem)
         self.problem = problem
@@ -58,12 +60,14 @@ class ConfigurationError(GatepostError):
         self.path = path
         self.line = line
         self.others = others
+        self.excerpt = excerpt
 
     def __str__(self) -> str:
         place = "" if self.path is None else f"{self.path}:"
         if place and self.line is not None:
             place += f"{self.line}:"
-        return f"{place} {self.problem}; {self.remedy}".strip()
+        sentence = f"{place} {self.problem}; {self.remedy}".strip()
+        return f"{sentence}\n{self.excerpt}" if self.excerpt else sentence
 
 
 class StreamError(GatepostError):

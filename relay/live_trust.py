@@ -9,9 +9,11 @@ from bisect import bisect_right
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from relay.model import TrustDecision, TrustStatus
 from relay.pki import trust
 from relay.pki.intermediates import Intermediates
 from relay.pki.revocation import Mode, Modes, Revocation
+from relay.policy.restrictions import Restrictions
 from relay.revocation.view import CrlView
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from relay.material import Material
-    from relay.model import Identity, TlsFacts, TrustDecision
+    from relay.model import Identity, TlsFacts
     from relay.pki.allowlist import Allowlist
     from relay.pki.certificate import Certificate
     from relay.pki.revocation import RevocationSource
@@ -42,6 +44,7 @@ class LiveTrust:
         on_intermediate: called with each new CA certificate that a trusted chain has shown.
         crls: the revocation lists; without, none are there.
         ocsp: the answers of OCSP responders; without, none is asked.
+        restrictions: suspensions and revocations that rules and operators have put in force.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class LiveTrust:
         on_intermediate: Callable[[Certificate], None] = lambda _: None,
         crls: CrlView | None = None,
         ocsp: OcspView | None = None,
+        restrictions: Restrictions | None = None,
     ) -> None:
         self.intermediates = Intermediates()
         self._anchors = {
@@ -59,6 +63,7 @@ class LiveTrust:
         self._material = material
         self._crls = crls or CrlView(timedelta(0))
         self._ocsp = ocsp
+        self._restrictions = restrictions or Restrictions()
         self._sources = _in_order(material.settings.revocation.sources, self._crls, ocsp)
         self._clock = clock
         self._on_intermediate = on_intermediate
@@ -86,11 +91,16 @@ class LiveTrust:
         if self._ocsp is not None:
             await self._ocsp.answered(questions)
 
+    def restrictions_changed(self) -> None:
+        """Note that other restrictions are in force, for live sessions too."""
+        self._begin_generation()
+
     def _begin_generation(self) -> None:
         self._generation += 1
         identities = self._allowlist.identities
         of_identities = [moment.timestamp() for each in identities for moment in _turns(each)]
-        self._turns = sorted(of_identities + self._crls.turns())
+        of_restrictions = [each.until for each in self._restrictions if each.until is not None]
+        self._turns = sorted(of_identities + of_restrictions + self._crls.turns())
 
     @property
     def version(self) -> int:
@@ -117,10 +127,28 @@ class LiveTrust:
             revocation=self._revocations[listener],
         )
         if decision.is_trusted:
+            decision = restricted(decision, certificates[0], self._restrictions)
+        if decision.is_trusted:
             for certificate in certificates[1:]:
                 if self.intermediates.add(certificate):
                     self._on_intermediate(certificate)
         return decision
+
+
+def restricted(
+    decision: TrustDecision, leaf: Certificate, restrictions: Restrictions
+) -> TrustDecision:
+    """Return the decision, or that the identity is suspended or the key revoked until further notice."""
+    assert decision.identity is not None  # trusted
+    keys = (f"spki:sha256:{leaf.spki_sha256}", f"cert:sha256:{leaf.sha256}")
+    found = next(filter(None, map(restrictions.revoked, keys)), None)
+    status = TrustStatus.REVOKED
+    if found is None:
+        found, status = restrictions.suspended(decision.identity.name), TrustStatus.SUSPENDED
+    if found is None:
+        return decision
+    reason = f"{status.value} by {found.by}: {found.reason}"
+    return TrustDecision(status, decision.identity, reason, decision.evidence)
 
 
 def _turns(identity: Identity) -> Iterator[datetime]:

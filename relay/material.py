@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from relay.certificate_files import (
@@ -22,10 +23,10 @@ from relay.config import read_file
 from relay.errors import ConfigurationError
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
+from relay.policy_files import DEFAULTS, Policies, load_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from relay.config import Configuration
     from relay.net.tls import KeyPair
@@ -40,6 +41,7 @@ __all__ = [
     "RouteMaterial",
     "load_material",
     "read_allowlist",
+    "read_text",
 ]
 
 _P = ParamSpec("_P")
@@ -79,6 +81,7 @@ class Material:
     allowlist: Allowlist
     listeners: Mapping[str, ListenerMaterial]
     routes: Mapping[str, RouteMaterial]
+    policies: Policies
     authorities: tuple[AuthorityMaterial, ...] = ()
 
 
@@ -108,8 +111,9 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
     )
     loader.check_http(settings)
     allowlist = loader.load_allowlist()
+    policies = loader.load_policies()
     loader.raise_mistakes()
-    return Material(settings, allowlist, listeners, routes, authorities)
+    return Material(settings, allowlist, listeners, routes, policies, authorities)
 
 
 def read_allowlist(path: Path) -> tuple[str, Allowlist]:
@@ -118,13 +122,22 @@ def read_allowlist(path: Path) -> tuple[str, Allowlist]:
     Raises:
         ConfigurationError: it cannot be read, or has mistakes.
     """
+    text = read_text(path)
+    return text, parse_allowlist(text, path)
+
+
+def read_text(path: Path | str) -> str:
+    """Read a text file that the operator names.
+
+    Raises:
+        ConfigurationError: it cannot be read (without a place, which the caller may add), or is no UTF-8.
+    """
     try:
-        text = read_file(path).decode()
+        return read_file(Path(path)).decode()
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"not UTF-8 text (byte {error.start})", remedy="save it as UTF-8", path=path
         ) from None
-    return text, parse_allowlist(text, path)
 
 
 class _Loader:
@@ -174,6 +187,24 @@ class _Loader:
     def load_allowlist(self) -> Allowlist:
         path = self._configuration.settings.allowlist
         return self._attempt(("allowlist",), _read_present_allowlist, path) or Allowlist()
+
+    def load_policies(self) -> Policies:
+        stacks: dict[str, tuple[str, ...]] = {}
+        for position, listener in enumerate(self._configuration.settings.listener):
+            places = ((name, ("listener", position, "policy", number))
+                      for number, name in enumerate(listener.policy))  # fmt: skip
+            stacks[listener.name] = tuple(self._policy_path(*each) for each in places)
+        found = self._attempt((), load_policies, stacks, read_text)
+        return found or Policies({}, {}, {})
+
+    def _policy_path(self, name: str, key: KeyPath) -> str:
+        """A policy file's path, relative to the file that names it; noted as a mistake if it is not there."""
+        if name == DEFAULTS:
+            return name
+        named_in = self._configuration.origin(*key).path
+        folder = (named_in if isinstance(named_in, Path) else self._configuration.path).parent
+        self._attempt(key, read_text, folder / name)
+        return str(folder / name)
 
     def raise_mistakes(self) -> None:
         """Raise the first mistake with all others, if there was any."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         DnsAnswer,
         Endpoint,
         Envelope,
+        Identity,
         Restriction,
         RestrictionKind,
         Score,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         TrustDecision,
     )
     from relay.outbound.routes import Route
+    from relay.policy.engine import Engine
     from relay.smtp.extensions import Extensions
     from relay.smtp.replies import Reply
 
@@ -35,6 +37,7 @@ __all__ = [
     "Clock",
     "Dialer",
     "NextHop",
+    "Policies",
     "Resolver",
     "ServerTls",
     "Statistics",
@@ -216,6 +219,14 @@ class Trust(Protocol):
 
     async def answered(self, questions: Sequence[str]) -> None:
         """Wait until the `questions` of a decision are answered, or will not be in time."""
+        ...
+
+
+class Policies(Protocol):
+    """The rules in force."""
+
+    def engine(self, listener: str, identity: Identity | None) -> Engine:
+        """Return the rules for a listener's clients; those of an identity may have more."""
         ...
 
 

@@ -33,10 +33,11 @@ from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
 from relay.http_process import HttpProcess, HttpSide, http_addresses
 from relay.keeper_process import KeeperProcess, keep
-from relay.material import load_material, read_allowlist
+from relay.material import load_material, read_allowlist, read_text
 from relay.net.notify import Notifier
 from relay.net.tally import Tally
 from relay.preparation import close_all, open_listeners, prepare_state, raise_descriptor_limit
+from relay.policy_files import load_policies
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Supervisor:
         self._stop_at = 0.0
         self._started = time.monotonic()
         self._allowlist_watch: FileWatch
+        self._policy_watch: FileWatch
         self._configuration_watch: FileWatch
         self._selector = selectors.DefaultSelector()
         self._control: ControlServer
@@ -425,6 +427,7 @@ class Supervisor:
         """Remember the state of all files that the configuration names."""
         allowlist = self._settings.allowlist
         self._allowlist_watch = FileWatch([allowlist])
+        self._policy_watch = FileWatch(self._blueprint.material.policies.paths())
         self._configuration_watch = FileWatch(
             path for path in self._configuration.files() if path != allowlist
         )
@@ -435,6 +438,8 @@ class Supervisor:
             self.reload()
         elif self._allowlist_watch.has_changed():
             self._hand_out_allowlist()
+        elif self._policy_watch.has_changed():
+            self._hand_out_policies()
 
     def _hand_out_allowlist(self) -> None:
         path = self._settings.allowlist
@@ -448,6 +453,21 @@ class Supervisor:
         self._put_on_record("allowlist.reload", target=os.fspath(path))
         self._blueprint = app.with_allowlist(self._blueprint, allowlist)
         self._crew.order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
+
+    def _hand_out_policies(self) -> None:
+        """Give workers the rules and lists as they are now, sessions and all; with mistakes, the old ones stay."""
+        policies = self._blueprint.material.policies
+        try:
+            policies = load_policies(policies.stacks, read_text)
+        except ConfigurationError as error:
+            mistakes = [str(mistake) for mistake in (error, *error.others)]
+            log.error("policy refused, the old one stays in force", mistakes=mistakes)
+        else:
+            log.info("policy changed", files=len(policies.texts))
+            self._put_on_record("policy.reload")
+            self._blueprint = app.with_policies(self._blueprint, policies)
+            self._crew.order_all({"order": "policies", "texts": policies.texts})
+        self._policy_watch = FileWatch(policies.paths())
 
     def _tell_allowlist(self, workers: list[WorkerProcess]) -> None:
         """Tell workers of an older configuration, whose sessions go on, who is known now."""

@@ -1,6 +1,6 @@
 """The audit record: its kinds, the names of its fields and what each means.
 
-One record is one JSON object on one line, flat but for lists of addresses. A field that has
+One record is one JSON object on one line, flat but for lists of addresses and for `facts`. A field that has
 nothing to say is left out. The names are a promise: dashboards and incident scripts hang on them,
 so a field may be added, never renamed and never given another meaning. `docs/audit.md` is made from
 the tables here. Who fills the fields in (`inbound.evidence`) and who reads them is not known here.
@@ -21,6 +21,7 @@ class Kind(StrEnum):
     HANDSHAKE = "handshake"
     REFUSAL = "refusal"
     TRANSACTION = "transaction"
+    SANCTION = "sanction"
     ADMIN = "admin"
 
 
@@ -29,6 +30,7 @@ _KINDS: Final = MappingProxyType(
         Kind.HANDSHAKE: "A TLS handshake with a client, whatever its outcome.",
         Kind.REFUSAL: "Something a client asked for and did not get, with the reply it was told.",
         Kind.TRANSACTION: "A message that a next hop was asked to take, with its answer.",
+        Kind.SANCTION: "A ban or a suspension that a rule has put in force.",
         Kind.ADMIN: "An act of the operator: a start, a stop, a reload, a changed pin.",
     }
 )
@@ -38,7 +40,8 @@ FIELDS: Final = MappingProxyType(
         # Every record
         "time": "When, in UTC with milliseconds (RFC 3339).",
         "node": "Which relay: its `hostname`.",
-        "kind": "What the record is about: `handshake`, `refusal`, `transaction` or `admin`.",
+        "kind": "What the record is about: `handshake`, `refusal`, `transaction`, "
+        "`sanction` or `admin`.",
         "reference": "The id that the client was told; `gatepost explain` takes it. Transactions "
         "have their own, which stands in Received too.",
         "session": "The id of the connection; joins its records.",
@@ -91,6 +94,10 @@ FIELDS: Final = MappingProxyType(
         "outcome": "`delivered` (the next hop has it), `deferred` (4xx) or `rejected` (5xx).",
         "reply": "The SMTP reply the client was given.",
         "rule": "What refused: a rule's name, `trust`, `next_hop`, or a violation of the protocol.",
+        "facts": "What was found out for the decision: the facts that the rules asked name, and in a "
+        'transaction those of all stages. `{"missing": ...}` for one that could not be found out.',
+        "recipient_facts": "The facts of each recipient of a message, in their order.",
+        "shadow": "The rules in shadow mode that would have had a say.",
         "route": "The route's name: its key in the configuration.",
         "next_hop": "The host the message was given to.",
         "next_hop_address": "Its address.",
@@ -99,12 +106,13 @@ FIELDS: Final = MappingProxyType(
         "next_hop_tls_cipher": "The cipher suite towards it.",
         "failure": "What kept a message from the next hop, where it did not answer.",
         "elapsed_ms": "The time the next hop took, in milliseconds.",
-        # Administrative acts
+        # Administrative acts, and sanctions
         "action": "What was done, as a dotted word: `pin.add`, `reload`.",
         "user": "Who did it: the user's name on this machine.",
         "target": "To what it was done.",
         "pins": "The pins that were added or removed.",
-        "until": "When a suspension ends by itself.",
+        "until": "When a ban or a suspension ends by itself.",
+        "times": "The how many-th time it is put in force; each lasts twice as long as the one before.",
     }
 )
 """Every field a record may have, in the order of the manual, and what it means."""

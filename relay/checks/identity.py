@@ -77,6 +77,12 @@ FACTS: Final = (
         "Whether its `senders` let it use the authors in the header field From, unless its `header_from` "
         "frees it of that; true for nobody.",
     ),
+    Fact(
+        "identity.authors",
+        FactType.STRINGS,
+        Stage.MESSAGE,
+        "Whom it writes as: the addresses in the header field From; empty if that can't be read.",
+    ),
 )
 
 
@@ -106,7 +112,10 @@ class IdentityCheck:
             reachable = identity is None or may_reach(identity, case.recipient.address)
             return {"identity.may_reach": reachable}
         if stage is Stage.MESSAGE:
-            return {"identity.may_write": identity is None or _may_write(identity, case.authors)}
+            return {
+                "identity.may_write": identity is None or _may_write(identity, case.authors),
+                "identity.authors": tuple(map(str, case.authors or ())),
+            }
         return {
             "identity.known": identity is not None,
             "identity.name": identity.name if identity else "",

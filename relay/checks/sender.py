@@ -35,7 +35,7 @@ FACTS: Final = (
         "Its domain in lower case, A-labels as U-labels, no final dot.",
     ),
     Fact(
-        "sender.null",
+        "sender.is_null",
         FactType.BOOL,
         Stage.SENDER,
         "Whether it is the null sender `<>`, which notifications have.",
@@ -68,7 +68,7 @@ class SenderCheck:
             "sender.address": str(address) if address else "",
             "sender.local": address.local if address else "",
             "sender.domain": canonical_domain(address.domain) if address else "",
-            "sender.null": address is None,
+            "sender.is_null": address is None,
             "sender.size_bytes": sender.size_bytes,
             "sender.smtputf8": sender.smtputf8,
         }

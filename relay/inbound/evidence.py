@@ -6,16 +6,30 @@ out, and every name used here stands in the table of `audit.record.FIELDS` (a te
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from relay.policy.facts import Missing
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.inbound.judging import Facts
     from relay.inbound.transaction import Transaction
-    from relay.model import Delivery, TlsFacts, TrustDecision
+    from relay.model import Delivery, Restriction, TlsFacts, TrustDecision
     from relay.policy.case import Case
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
 
-__all__ = ["failed_handshake", "handshake", "refusal", "transaction", "trust_lost"]
+__all__ = [
+    "failed_handshake",
+    "handshake",
+    "judged",
+    "refusal",
+    "sanction",
+    "transaction",
+    "trust_lost",
+]
 
 Fields = dict[str, object]
 
@@ -41,6 +55,38 @@ def failed_handshake(case: Case, hello: ClientHello | None, reason: str) -> Fiel
     if hello is not None:
         fields |= _offer(hello)
     fields["tls_failure"] = reason
+    return fields
+
+
+def judged(facts: Facts, shadow: Sequence[str], recipients: Sequence[Facts] = ()) -> Fields:
+    """Return what a decision of the policy rests on, so that it can be made again."""
+    fields: Fields = {}
+    if facts:
+        fields["facts"] = _plain(facts)
+    if any(recipients):
+        fields["recipient_facts"] = [_plain(each) for each in recipients]
+    if shadow:
+        fields["shadow"] = list(shadow)
+    return fields
+
+
+def _plain(facts: Facts) -> Fields:
+    return {
+        name: {"missing": value.reason} if type(value) is Missing else value
+        for name, value in facts.items()
+    }
+
+
+def sanction(case: Case, restriction: Restriction) -> Fields:
+    """Return the fields of a ban or a suspension that a rule has put in force."""
+    fields = _known(case)
+    fields["action"] = restriction.kind.value
+    fields["target"] = restriction.subject
+    fields["reason"] = restriction.reason
+    fields["rule"] = restriction.by
+    fields["times"] = restriction.times
+    if restriction.until is not None:
+        fields["until"] = datetime.fromtimestamp(restriction.until, UTC).isoformat()
     return fields
 
 

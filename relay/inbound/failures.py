@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from relay.settings import Listener
 
 __all__ = [
+    "BANNED",
+    "BANNED_FOR_NOW",
     "BUDGET_SPENT",
     "DATA_GO_AHEAD",
     "HEADER_TOO_LONG",
@@ -40,6 +42,8 @@ RECIPIENT_OK = Reply(250, "2.1.5", ("Ok",))
 DATA_GO_AHEAD = Reply(354, "", ("End data with <CR><LF>.<CR><LF>",))
 TLS_GO_AHEAD = Reply(220, "2.0.0", ("Ready to start TLS",))
 
+BANNED = Reply(554, "5.7.1", ("Your address is banned here",))  # RFC 5321 3.1: instead of a banner
+BANNED_FOR_NOW = Reply(421, "4.7.1", ("Your address is banned here for now, try again later",))
 RELAY_DENIED = Reply(554, "5.7.1", ("Relay access denied",))
 OTHER_NEXT_HOP = Reply(452, "4.5.3", ("Another next hop; send to this recipient separately",))
 BUDGET_SPENT = Reply(452, "4.3.1", ("Insufficient system resources, try again later",))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
 from relay.inbound import evidence, failures
+from relay.inbound.judging import Judging
 from relay.inbound.transaction import Transaction
 from relay.mail import headers, trace
 from relay.names import PRODUCT
@@ -32,15 +33,20 @@ from relay.smtp.server import ServerEngine, ServerLimits
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from relay.inbound.judging import Panel
     from relay.model import Delivery, Recipient, TrustDecision
-    from relay.policy.engine import Engine as Policy
+    from relay.policy.consequences import Consequences
+    from relay.policy.engine import Engine
+    from relay.policy.verdict import Sanction
     from relay.ports import (
         AuditSink,
         Budget,
         Clock,
         NextHop,
+        Policies,
         ServerTls,
         Statistics,
+        Store,
         Stream,
         Trust,
     )
@@ -59,7 +65,11 @@ class Services:
     clock: Clock
     audit: AuditSink
     trust: Trust
-    policy: Policy
+    policies: Policies
+    panel: Panel
+    consequences: Consequences
+    bans_are_permanent: bool
+    store: Store
     next_hop: NextHop
     budget: Budget
     statistics: Statistics
@@ -80,6 +90,7 @@ class Session:
         "_is_identified",
         "_is_over",
         "_is_waiting",
+        "_judging",
         "_listener",
         "_messages",
         "_origin",
@@ -114,6 +125,7 @@ class Session:
             reference=self.reference,
         )
         self._case = Case(peer=stream.peer, listener=listener.name)
+        self._judging = Judging(services.panel, self._case, services.audit)
         self._decision: TrustDecision | None = None
         self._refusal: Reply | None = None
         self._trust_version = 0
@@ -190,6 +202,8 @@ class Session:
 
     async def _converse(self) -> None:
         stream, engine, timeouts = self._stream, self._engine, self._services.timeouts
+        if not await self._admit():
+            return
         if self._listener.tls == "implicit":
             await self._upgrade()
         stream.set_deadline(timeouts.greeting)
@@ -211,6 +225,31 @@ class Session:
             has_acted = True
             if self._ending is not None:
                 engine.close_with(self._ending)
+
+    async def _admit(self) -> bool:
+        """Ask whether a client from this address is spoken to at all; if not, it is told, once."""
+        reply, rule = self._ban(), "banned"
+        fields: dict[str, object] = {}
+        if reply is None:
+            verdict = await self._judging.judge(self._rules(), Stage.CONNECT)
+            if verdict.reply is None:
+                return True
+            reply, rule = verdict.reply, verdict.rule
+            fields = evidence.judged(self._judging.facts(Stage.CONNECT), verdict.shadow)
+            await self._impose(verdict.sanction)
+        told = failures.with_reference(reply, self.reference)
+        self._services.statistics.count("refused")
+        self._record("refusal", evidence.refusal(self._case, told, rule) | fields)
+        if self._listener.tls == "starttls":  # before a handshake, nothing can be said in TLS
+            self._engine.close_with(told)
+        return False
+
+    def _ban(self) -> Reply | None:
+        """What a banned address is told; None if it is not banned."""
+        services = self._services
+        if not services.consequences.is_banned(self._case.peer):
+            return None
+        return failures.BANNED if services.bans_are_permanent else failures.BANNED_FOR_NOW
 
     async def _greet(self) -> None:
         """Send the banner; who talks before it is told off by the engine."""
@@ -281,8 +320,9 @@ class Session:
         if decision.questions:
             await services.trust.answered(decision.questions)
             decision = services.trust.decide(self._listener.name, self._case.tls)
-        self._decision = decision
+        self._decision = self._case.decision = decision
         self._origin = self._client = None
+        self._judging.greeted()
         self._case.identity = decision.identity if decision.is_trusted else None
         refusal = failures.trust_refusal(decision, self._listener)
         self._refusal = refusal and failures.with_reference(refusal, self.reference)
@@ -295,14 +335,14 @@ class Session:
         self._forget_transaction()
         self._case.hello = event.name
         self._origin = self._client = None
+        self._judging.greeted()
         if not event.is_valid:
             self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
             return
-        verdict = self._services.policy.judge(Stage.HELLO, self._case)
-        if verdict.reply is not None:
-            self._refuse(verdict.reply, verdict.rule)
-            return
         self._is_identified = self._case.tls is not None and self._refusal is None
+        # What is said in the clear counts for nothing, and a stranger is refused at MAIL anyway.
+        if self._is_identified and await self._is_in_breach(Stage.HELLO):
+            return
         limits = self._services.limits
         self._engine.accept_hello(
             _offer(
@@ -330,7 +370,10 @@ class Session:
             if self._ending is not None:
                 return  # it is the answer, too
             await self._decide()
-        if self._refusal is not None:
+        if (banned := self._ban()) is not None:
+            self._record("refusal", evidence.refusal(self._case, banned, "banned"))
+            self._engine.close_with(failures.with_reference(banned, self.reference))
+        elif self._refusal is not None:
             # A stranger gets its handshake and its EHLO, and is refused here, because this is the
             # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.
             self._record("refusal", evidence.refusal(self._case, self._refusal, "trust"))
@@ -340,9 +383,8 @@ class Session:
         elif 0 < services.limits.max_messages_per_connection <= self._messages:
             self._engine.close_with(failures.TOO_MANY_MESSAGES)  # RFC 9422 4.1 MAILMAX
         else:
-            verdict = services.policy.judge(Stage.SENDER, self._case)
-            if verdict.reply is not None:
-                self._refuse(verdict.reply, verdict.rule)
+            self._judging.begin_transaction()
+            if await self._is_in_breach(Stage.SENDER):
                 return
             self._messages += 1
             self._transaction = Transaction(
@@ -354,9 +396,7 @@ class Session:
         transaction, services, case = self._transaction, self._services, self._case
         assert transaction is not None
         case.recipient = event.recipient
-        verdict = services.policy.judge(Stage.RECIPIENT, case)
-        if verdict.reply is not None:
-            self._refuse(verdict.reply, verdict.rule)
+        if await self._is_in_breach(Stage.RECIPIENT):
             return
         route = services.next_hop.route_for(
             event.recipient.address, identified=case.identity is not None
@@ -376,6 +416,8 @@ class Session:
         )
         if reply.is_positive:
             transaction.envelope.recipients.append(recipient)
+            self._case.recipients += (recipient,)
+            self._judging.recipient_accepted()
             self._engine.answer(failures.RECIPIENT_OK)
             return
         if not transaction.envelope.recipients:
@@ -398,17 +440,14 @@ class Session:
         assert transaction.route is not None
         self._stream.set_deadline(None)
         block = headers.split(event.body)
-        case.authors = block.authors
-        verdict = self._services.policy.judge(Stage.MESSAGE, case)
+        case.message, case.header, case.authors = event.body, block, block.authors
         if not transaction.claim(len(event.body)):  # its last bytes are not accounted for yet
             self._engine.answer(failures.BUDGET_SPENT)
         elif block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
             self._refuse(failures.LOOP, "loop")
         elif block.is_too_long:  # what can't be searched for forged fields can't pass
             self._refuse(failures.HEADER_TOO_LONG, "header_too_long")
-        elif verdict.reply is not None:
-            self._refuse(verdict.reply, verdict.rule)
-        else:
+        elif not await self._is_in_breach(Stage.MESSAGE):
             self._origin = self._origin or trace.origin_of(case, self._decision)
             chunks = trace.stamp(
                 block,
@@ -417,6 +456,8 @@ class Session:
                 hostname=self._services.hostname,
                 reference=transaction.reference,
                 now=self._services.clock.now(),
+                tags=self._judging.tags,
+                reserved=self._rules().tag_headers,
             )
             delivery = await self._services.next_hop.deliver(
                 transaction.route, transaction.envelope, chunks, self._introduction()
@@ -442,7 +483,8 @@ class Session:
                 "transaction",
                 evidence.transaction(
                     self._case, transaction, delivery, block.message_id, size_bytes
-                ),
+                )
+                | self._judging.evidence(),
             )
             await self._services.audit.flushed()
         except Unavailable as error:
@@ -456,6 +498,46 @@ class Session:
         if event.closes or event.kind == "plaintext":
             self._services.statistics.count("refused")
             self._record("refusal", evidence.refusal(self._case, event.reply, event.kind))
+
+    # --- the policy -------------------------------------------------------------------------
+
+    def _rules(self) -> Engine:
+        return self._services.policies.engine(self._listener.name, self._case.identity)
+
+    async def _is_in_breach(self, stage: Stage) -> bool:
+        """Ask the rules of a stage; what breaks one is refused, on record, with what follows."""
+        verdict = await self._judging.judge(self._rules(), stage)
+        if verdict.reply is None:
+            return False
+        told = failures.with_reference(verdict.reply, self.reference)
+        self._services.statistics.count("refused")
+        self._record(
+            "refusal",
+            evidence.refusal(self._case, told, verdict.rule)
+            | evidence.judged(self._judging.facts(stage), verdict.shadow),
+        )
+        if verdict.sanction is None:
+            self._engine.answer(told)
+        else:
+            await self._impose(verdict.sanction)
+            self._engine.close_with(told)
+        return True
+
+    async def _impose(self, sanction: Sanction | None) -> None:
+        """Put a ban or a suspension in force: here at once, everywhere by the store."""
+        if sanction is None:
+            return
+        services = self._services
+        now = services.clock.now().timestamp()
+        restriction = services.consequences.due(sanction, self._case, now)
+        if restriction is None:
+            return
+        services.consequences.put(restriction)
+        self._record("sanction", evidence.sanction(self._case, restriction))
+        try:
+            await services.store.restrict(restriction)
+        except Unavailable as error:  # it is in force in this worker all the same
+            services.audit.fault("restriction not shared", error)
 
     # --- small things -----------------------------------------------------------------------
 
@@ -490,7 +572,9 @@ class Session:
         if self._transaction is not None:
             self._transaction.release()
             self._transaction = None
-        self._case.sender = self._case.recipient = self._case.authors = None
+        case = self._case
+        case.sender = case.recipient = case.authors = case.header = None
+        case.recipients, case.message = (), b""
 
 
 @lru_cache(maxsize=16)

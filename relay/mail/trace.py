@@ -14,6 +14,7 @@ from relay.names import IDENTITY_HEADER, PRODUCT
 from relay.pki.certificate import MalformedCertificate
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from relay.mail.headers import HeaderBlock
@@ -83,6 +84,8 @@ def stamp(
     hostname: str,
     reference: str,
     now: datetime,
+    tags: Sequence[tuple[str, str]] = (),
+    reserved: frozenset[bytes] = frozenset(),
 ) -> list[bytes]:
     """Return the message with our fields in front, as pieces to send one after the other.
 
@@ -93,15 +96,19 @@ def stamp(
         hostname: our name.
         reference: the transaction's id, which stands in the audit trail and in Received.
         now: the time, UTC.
+        tags: more fields to add, as name and value; both are safe already.
+        reserved: names in lower case of fields that only we may set, besides our own.
     """
     added = (
         f"{origin.received}{_FOLD}"
         f"by {hostname} ({PRODUCT}) with {_protocol(origin, envelope)} id {reference}"
         f"{_for(envelope)};{_FOLD}{_date(now)}\r\n{origin.identity}"
     )
+    for name, value in tags:
+        added += f"{name}: {value}\r\n"
     if not block.is_separated:
         added += "\r\n"  # the message has no header: its first line must not look like one of ours
-    return [added.encode(), *block.without(_OURS)]
+    return [added.encode(), *block.without(_OURS | reserved if reserved else _OURS)]
 
 
 def _protocol(origin: Origin, envelope: Envelope) -> str:

@@ -1,35 +1,175 @@
-"""A case in, verdict out: the rules of a stage are asked in order, the first broken one decides.
+"""Facts in, verdict out: the rules of a stage are asked in order, the first broken one decides.
 
-Pure. Knows nothing of sessions and replies beyond what a rule gives.
+Pure, and so remembered: the same facts at the same stage have the same outcome, and a connection
+that sends one message after the other costs a look-up for each. Facts that only stand in texts
+(replies, tags) are asked for once a rule holds. Knows nothing of sessions and checks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from relay.policy.facts import Stage
-from relay.policy.verdict import COMPLIANT, Verdict
+from relay.policy.facts import Fact, Missing, Stage
+from relay.policy.rules import Action, OnError, Rule
+from relay.policy.verdict import COMPLIANT, Sanction, Verdict
+from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-    from relay.policy.case import Case
-    from relay.policy.rules import Rule
+    from relay.policy.expressions import Language
+    from relay.policy.facts import Value
 
-__all__ = ["Engine"]
+__all__ = ["UNAVAILABLE", "Engine", "Need", "Outcome", "Plan", "needs_of", "put_into_words"]
+
+UNAVAILABLE: Final = Reply(451, "4.3.0", ("This can't be checked now, try again later",))
+"""The answer if a rule can't be evaluated: never "passed"."""
+
+_MAX_REMEMBERED: Final = 1024
+_MAX_REMEMBERED_CHARACTERS: Final = 2_000
+
+
+class Need(NamedTuple):
+    """Facts to be asked of one check: its prefix, and the stage that they are about."""
+
+    prefix: str
+    stage: Stage
+    facts: frozenset[str]
+
+
+class Outcome(NamedTuple):
+    """Which rules have a say: `decided` refuses, or None; `has_failed` if it could not be evaluated."""
+
+    decided: Rule | None = None
+    has_failed: bool = False
+    tags: tuple[Rule, ...] = ()
+    shadow: tuple[str, ...] = ()
+
+    @property
+    def text_facts(self) -> frozenset[str]:
+        """The facts in the texts of those rules."""
+        rules = self.tags if self.decided is None or self.has_failed else (*self.tags, self.decided)
+        return frozenset[str]().union(*(rule.text_facts for rule in rules))
+
+
+_NOTHING: Final = Outcome()
+
+
+def needs_of(names: Iterable[str], facts: Mapping[str, Fact]) -> tuple[Need, ...]:
+    """Sort facts by who knows them."""
+    grouped: dict[tuple[str, Stage], set[str]] = {}
+    for name in sorted(names):
+        grouped.setdefault((name.partition(".")[0], facts[name].stage), set()).add(name)
+    return tuple(Need(prefix, stage, frozenset(each)) for (prefix, stage), each in grouped.items())
+
+
+class Plan:
+    """The rules of one stage, and the facts they name."""
+
+    __slots__ = ("_language", "_pick", "_remembered", "names", "needed", "needs", "rules")
+
+    def __init__(self, rules: tuple[Rule, ...], language: Language) -> None:
+        self.rules = rules
+        self.needed = frozenset[str]().union(*(rule.when.facts for rule in rules))
+        self.names = tuple(sorted(self.needed))
+        self.needs = needs_of(self.names, language.facts)
+        self._language = language
+        self._pick = itemgetter(*self.names) if self.names else _no_facts
+        self._remembered: dict[Any, Outcome] = {}
+
+    def judge(self, facts: Mapping[str, Value]) -> Outcome:
+        """Ask the rules.
+
+        Raises:
+            KeyError: one of `names` is not among the facts.
+        """
+        key = self._pick(facts)
+        outcome = self._remembered.get(key)
+        if outcome is None:
+            outcome = self.judge_anew(facts)
+            self._remember(key, outcome)
+        return outcome
+
+    def judge_anew(self, facts: Mapping[str, Value]) -> Outcome:
+        """Ask the rules, whatever is remembered."""
+        activation = self._language.activation({name: facts[name] for name in self.names})
+        tags: list[Rule] = []
+        shadow: list[str] = []
+        for rule in self.rules:
+            answer = rule.when.evaluate(activation)
+            has_failed = answer is None and rule.on_error is OnError.DEFER
+            if not (answer or has_failed or (answer is None and rule.on_error is OnError.BREAK)):
+                continue
+            if rule.is_shadow:
+                shadow.append(rule.name)
+            elif has_failed:
+                return Outcome(rule, True, tuple(tags), tuple(shadow))  # noqa: FBT003
+            elif rule.then is Action.TAG:
+                tags.append(rule)
+            elif rule.then is Action.ACCEPT:
+                break
+            else:
+                return Outcome(rule, False, tuple(tags), tuple(shadow))  # noqa: FBT003
+        return Outcome(tags=tuple(tags), shadow=tuple(shadow)) if tags or shadow else _NOTHING
+
+    def _remember(self, key: Any, outcome: Outcome) -> None:
+        values = key if type(key) is tuple else (key,)
+        if sum(map(_characters, values)) > _MAX_REMEMBERED_CHARACTERS:
+            return  # nobody should be able to fill our memory with long texts
+        if len(self._remembered) >= _MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = outcome
 
 
 class Engine:
-    """A set of rules, sorted by stage once, asked for each command."""
+    """One set of rules, asked stage by stage."""
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
-        self._rules: dict[Stage, tuple[Rule, ...]] = dict.fromkeys(Stage, ())
-        for rule in rules:
-            self._rules[rule.at] += (rule,)
+    def __init__(self, rules: Iterable[Rule], language: Language) -> None:
+        self.rules = tuple(rules)
+        self.facts = language.facts
+        self._plans: dict[Stage, Plan | None] = {}
+        for stage in Stage:
+            here = tuple(rule for rule in self.rules if rule.at is stage)
+            self._plans[stage] = Plan(here, language) if here else None
+        self.tag_headers = frozenset(
+            rule.tag.header.lower().encode() for rule in self.rules if rule.tag
+        )
+        """The header fields that tags are written into, in lower case: nobody else may."""
 
-    def judge(self, stage: Stage, case: Case) -> Verdict:
-        """Return the verdict on `case` at `stage`."""
-        for rule in self._rules[stage]:
-            if rule.is_broken(case):
-                return Verdict(rule.name, rule.reply(case))
+    def plan(self, stage: Stage) -> Plan | None:
+        """The rules of a stage; None if there are none."""
+        return self._plans[stage]
+
+    def judge(self, stage: Stage, facts: Mapping[str, Value]) -> Verdict:
+        """Return the verdict on facts that are all there, those in texts too."""
+        plan = self._plans[stage]
+        return COMPLIANT if plan is None else put_into_words(plan.judge(facts), facts)
+
+
+def put_into_words(outcome: Outcome, facts: Mapping[str, Value]) -> Verdict:
+    """Make the verdict of an outcome; `facts` hold at least its `text_facts`."""
+    if outcome is _NOTHING:
         return COMPLIANT
+    tags = tuple((r.tag.header, r.tag.value.render(facts)) for r in outcome.tags if r.tag)
+    rule = outcome.decided
+    if rule is None:
+        return Verdict(tags=tags, shadow=outcome.shadow)
+    if outcome.has_failed:
+        return Verdict(rule.name, UNAVAILABLE, tags=tags, shadow=outcome.shadow)
+    assert rule.reply is not None  # the compiler has seen to it
+    reply = rule.reply.render(facts)
+    sanction = rule.penalty and Sanction(*rule.penalty, reason=reply.text, rule=rule.name)
+    return Verdict(rule.name, reply, sanction, tags, outcome.shadow)
+
+
+def _no_facts(_: Mapping[str, Value]) -> tuple[()]:
+    return ()
+
+
+def _characters(value: Value) -> int:
+    if type(value) is str:
+        return len(value)
+    if type(value) is Missing:
+        return len(value.reason)
+    return sum(map(len, value)) if type(value) is tuple else 0

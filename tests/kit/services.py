@@ -11,17 +11,23 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from relay.inbound.session import Services
+from relay.live_policy import offload
 from relay.model import Delivery, TrustDecision, TrustStatus
-from relay.policy.engine import Engine
-from relay.policy.rules import IDENTITY_RULES
+from relay.policy.check import Tools
+from relay.policy.consequences import Consequences
+from relay.policy.restrictions import Restrictions
 from relay.settings import CertificateFiles, Limits, Listener, Timeouts
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
+from relay.state.memory import MemoryStore
+from tests.kit.policy import FakePolicies, panel
+from tests.kit.zones import FakeResolver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from relay.inbound.judging import Panel
     from relay.model import Address, Envelope, TlsFacts
     from relay.outbound.routes import Route
 
@@ -171,6 +177,16 @@ class World:
     budget: FakeBudget = field(default_factory=FakeBudget)
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    policies: FakePolicies = field(default_factory=FakePolicies)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    restrictions: Restrictions = field(default_factory=Restrictions)
+    consequences: Consequences = field(init=False)
+    panel: Panel = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.consequences = Consequences(self.restrictions, (), timedelta(days=30))
+        tools = Tools("edge.example.org", self.clock, FakeResolver(), self.store, offload)
+        self.panel = panel(tools)
 
     def services(self) -> Services:
         return Services(
@@ -180,7 +196,11 @@ class World:
             clock=self.clock,
             audit=self.audit,
             trust=self.trust,
-            policy=Engine(IDENTITY_RULES),
+            policies=self.policies,
+            panel=self.panel,
+            consequences=self.consequences,
+            bans_are_permanent=True,
+            store=self.store,
             next_hop=self.next_hop,
             budget=self.budget,
             statistics=self.budget,

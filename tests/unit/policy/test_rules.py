@@ -6,9 +6,9 @@ import pytest
 
 from relay.model import Address, Endpoint, Identity, Recipient, Sender
 from relay.policy.case import Case
-from relay.policy.engine import Engine
 from relay.policy.facts import Stage
-from relay.policy.rules import IDENTITY_RULES
+from tests.kit.checks import tools
+from tests.kit.policy import engine_of, verdict_on
 
 ACME = Identity(
     name="acme-billing",
@@ -71,14 +71,14 @@ BROKEN = [
 
 @pytest.mark.parametrize(("stage", "known"), [c[1:] for c in KEPT], ids=[c[0] for c in KEPT])
 def test_compliant(stage, known):
-    assert Engine(IDENTITY_RULES).judge(stage, known).is_compliant
+    assert verdict_on(engine_of(), stage, known, tools()).is_compliant
 
 
 @pytest.mark.parametrize(
     ("stage", "known", "rule"), [c[1:] for c in BROKEN], ids=[c[0] for c in BROKEN]
 )
 def test_in_breach(stage, known, rule):
-    verdict = Engine(IDENTITY_RULES).judge(stage, known)
+    verdict = verdict_on(engine_of(), stage, known, tools())
     assert verdict.rule == rule
     assert (verdict.reply.code, verdict.reply.enhanced) == (550, "5.7.1")
     assert "acme-billing" in verdict.reply.text
@@ -86,8 +86,9 @@ def test_in_breach(stage, known, rule):
 
 def test_header_from_any_frees_the_author_but_not_the_sender():
     identity = Identity(name="list", senders=("@lists.example",), header_from="any")
-    engine = Engine(IDENTITY_RULES)
-    assert engine.judge(Stage.MESSAGE, facts(identity=identity, authors=(EVIL,))).is_compliant
-    assert not engine.judge(
-        Stage.SENDER, facts(identity=identity, sender=Sender(EVIL))
-    ).is_compliant
+    author, sender = (
+        facts(identity=identity, authors=(EVIL,)),
+        facts(identity=identity, sender=Sender(EVIL)),
+    )
+    assert verdict_on(engine_of(), Stage.MESSAGE, author, tools()).is_compliant
+    assert not verdict_on(engine_of(), Stage.SENDER, sender, tools()).is_compliant

@@ -1,0 +1,231 @@
+"""One session before the policy: its facts gathered, each at most once, its verdicts given.
+
+A check is asked only for what the rules of the stage name, and not again before what it is about
+has changed: the connection, the greeting, the transaction, the recipient, the message. Checks that
+know at once come first, those that wait run side by side, each with its deadline. What goes wrong
+in a check is a fact that is `Missing`, never a way through. Knows no rule and no reply of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from relay.errors import Unavailable
+from relay.inbound import evidence
+from relay.policy.engine import needs_of, put_into_words
+from relay.policy.facts import FactType, Missing, Stage
+from relay.policy.verdict import COMPLIANT
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+    from datetime import timedelta
+
+    from relay.policy.case import Case
+    from relay.policy.check import Check, WaitingCheck
+    from relay.policy.engine import Engine, Need
+    from relay.policy.facts import Fact, Value
+    from relay.policy.verdict import Verdict
+    from relay.ports import AuditSink
+
+__all__ = ["Facts", "Judging", "Panel"]
+
+Facts = dict[str, "Value"]
+
+_PYTHON_TYPES: Final = {
+    FactType.BOOL: bool,
+    FactType.INT: int,
+    FactType.DOUBLE: float,
+    FactType.STRING: str,
+    FactType.STRINGS: tuple,
+}
+_OF_CONNECTION: Final = frozenset({Stage.CONNECT, Stage.HELLO})
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The checks of a worker: those that know at once, those that wait, and how long they may."""
+
+    facts: Mapping[str, Fact]
+    ready: Mapping[str, Check]
+    waiting: Mapping[str, WaitingCheck]
+    timeouts: Mapping[str, timedelta]
+
+
+class Judging:
+    """The facts of one session, and the verdicts on them.
+
+    Args:
+        panel: the checks.
+        case: what is known of the session; the session keeps it up to date.
+        audit: where a check that fails unexpectedly is put on record.
+    """
+
+    __slots__ = (
+        "_audit",
+        "_case",
+        "_connection",
+        "_marks",
+        "_panel",
+        "_recipient",
+        "_recipient_verdict",
+        "_transaction",
+        "recipients",
+    )
+
+    def __init__(self, panel: Panel, case: Case, audit: AuditSink) -> None:
+        self._panel = panel
+        self._case = case
+        self._audit = audit
+        self._connection: Facts = {}
+        self._transaction: Facts = {}
+        self._recipient: Facts = {}
+        self._recipient_verdict = COMPLIANT
+        self._marks: list[
+            tuple[Stage, Verdict]
+        ] = []  # compliant verdicts with tags or shadow rules
+        self.recipients: list[Facts] = []  # the facts of each recipient that was accepted
+
+    # --- what the session says --------------------------------------------------------------
+
+    def greeted(self) -> None:
+        """Forget what is about the greeting or the identity: there is another one."""
+        facts = self._panel.facts
+        self._connection = {
+            name: value
+            for name, value in self._connection.items()
+            if facts[name].stage is Stage.CONNECT
+        }
+        if self._marks:
+            self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
+
+    def begin_transaction(self) -> None:
+        """Forget what was about the last transaction."""
+        self._transaction = dict(self._connection)
+        self.recipients = []
+        if self._marks:
+            self._marks = [each for each in self._marks if each[0] in _OF_CONNECTION]
+
+    def recipient_accepted(self) -> None:
+        """Keep what was found out of the recipient judged last: it belongs to the message."""
+        own = {name: v for name, v in self._recipient.items() if name not in self._transaction}
+        if own:
+            self.recipients.append(own)
+        if self._recipient_verdict is not COMPLIANT:
+            self._marks.append((Stage.RECIPIENT, self._recipient_verdict))
+
+    # --- verdicts -----------------------------------------------------------------------------
+
+    async def judge(self, engine: Engine, stage: Stage) -> Verdict:
+        """Gather the facts that the rules of a stage name, and return their verdict."""
+        plan = engine.plan(stage)
+        if plan is None:
+            return COMPLIANT
+        facts = self._facts_at(stage)
+        if not facts.keys() >= plan.needed:
+            await self._gather(plan.needs, facts)
+        outcome = plan.judge(facts)
+        if texts := outcome.text_facts - facts.keys():
+            await self._gather(needs_of(texts, engine.facts), facts)
+        verdict = put_into_words(outcome, facts)
+        if stage is Stage.RECIPIENT:
+            self._recipient_verdict = verdict
+        elif verdict is not COMPLIANT:
+            self._marks.append((stage, verdict))
+        return verdict
+
+    @property
+    def tags(self) -> tuple[tuple[str, str], ...]:
+        """The header fields to add to the message."""
+        return tuple(tag for _, verdict in self._marks for tag in verdict.tags)
+
+    @property
+    def shadow(self) -> tuple[str, ...]:
+        """The rules in shadow mode that would have had a say."""
+        return tuple(name for _, verdict in self._marks for name in verdict.shadow)
+
+    def facts(self, stage: Stage) -> Facts:
+        """What has been found out for a decision at a stage: the facts that rules have named."""
+        if stage is Stage.RECIPIENT:
+            return self._recipient
+        return self._connection if stage in _OF_CONNECTION else self._transaction
+
+    def evidence(self) -> dict[str, object]:
+        """What the decisions on a message rest on, for the record."""
+        return evidence.judged(self._transaction, self.shadow, self.recipients)
+
+    def _facts_at(self, stage: Stage) -> Facts:
+        if stage is Stage.RECIPIENT:
+            self._recipient = dict(self._transaction)
+        return self.facts(stage)
+
+    # --- facts --------------------------------------------------------------------------------
+
+    async def _gather(self, needs: tuple[Need, ...], facts: Facts) -> None:
+        """Have the checks report what is not known yet."""
+        waiting: list[tuple[Need, frozenset[str]]] = []
+        for need in needs:
+            wanted = need.facts - facts.keys()
+            if not wanted:
+                continue
+            check = self._panel.ready.get(need.prefix)
+            if check is None:
+                waiting.append((need, wanted))
+            else:
+                self._keep(need.stage, self._report(check, need, wanted), wanted, facts)
+        if not waiting:
+            return
+        reports = await _side_by_side([self._ask(need, wanted) for need, wanted in waiting])
+        for (need, wanted), report in zip(waiting, reports, strict=True):
+            self._keep(need.stage, report, wanted, facts)
+
+    def _report(self, check: Check, need: Need, wanted: frozenset[str]) -> Mapping[str, Value]:
+        try:
+            return check.report(self._case, need.stage, wanted)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is ours, and says nothing of the mail
+            return self._failed(need, wanted, error)
+
+    async def _ask(self, need: Need, wanted: frozenset[str]) -> Mapping[str, Value]:
+        check = self._panel.waiting[need.prefix]
+        try:
+            async with asyncio.timeout(self._panel.timeouts[need.prefix].total_seconds()):
+                return await check.gather(self._case, need.stage, wanted)
+        except TimeoutError:
+            return dict.fromkeys(wanted, Missing("no answer in time"))
+        except Unavailable as error:
+            return dict.fromkeys(wanted, Missing(str(error)))
+        except Exception as error:  # noqa: BLE001  the same
+            return self._failed(need, wanted, error)
+
+    def _failed(self, need: Need, wanted: frozenset[str], error: Exception) -> Mapping[str, Value]:
+        log_id = self._audit.fault(f"check {need.prefix} failed", error)
+        return dict.fromkeys(wanted, Missing(f"failed (log {log_id})"))
+
+    def _keep(
+        self, stage: Stage, report: Mapping[str, Value], wanted: frozenset[str], facts: Facts
+    ) -> None:
+        """Keep what was wanted, for as long as what it is about lasts."""
+        homes = [facts]
+        if facts is not self._transaction and stage is Stage.SENDER:
+            homes.append(self._transaction)
+        elif stage in _OF_CONNECTION and facts is not self._connection:
+            homes += [self._connection, self._transaction]
+        for name in wanted:
+            value = report.get(name, _NOT_REPORTED)
+            kind = _PYTHON_TYPES[self._panel.facts[name].type]
+            if type(value) is not kind and type(value) is not Missing:
+                value = Missing(f"reported as {type(value).__name__}")
+            for home in homes:
+                home[name] = value
+
+
+_NOT_REPORTED: Final = Missing("not reported")
+
+
+async def _side_by_side(
+    asked: list[Awaitable[Mapping[str, Value]]],
+) -> list[Mapping[str, Value]]:
+    if len(asked) == 1:  # no task for one alone
+        return [await asked[0]]
+    return await asyncio.gather(*asked)

@@ -1,0 +1,128 @@
+"""The policy as a worker has it in force: rules that can be swapped, checks, restrictions kept up to date.
+
+Joins what `policy` and `checks` are with the settings and the store. Decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import structlog
+
+from relay import catalogue
+from relay.errors import Unavailable
+from relay.inbound.judging import Panel
+from relay.policy.check import WaitingCheck
+from relay.policy.consequences import Consequences
+from relay.settings import parse_endpoint, parse_network
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+
+    from relay.model import Identity, Network, Restriction
+    from relay.policy.check import Tools
+    from relay.policy.engine import Engine
+    from relay.policy.restrictions import Restrictions
+    from relay.ports import Clock, Store
+    from relay.settings import Checks, Settings
+
+__all__ = ["LivePolicies", "keep_restrictions", "make_consequences", "make_panel", "offload"]
+
+log = structlog.get_logger("gatepost")
+
+_T = TypeVar("_T")
+
+_POLL: Final = timedelta(seconds=1)
+_PAUSE_SECONDS: Final = 0.2
+_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+
+
+class LivePolicies:
+    """Implements `ports.Policies`; the rules can be swapped under way.
+
+    Args:
+        engines: the rules of each listener.
+    """
+
+    def __init__(self, engines: Mapping[str, Engine]) -> None:
+        self._engines = engines
+
+    def replace(self, engines: Mapping[str, Engine]) -> None:
+        """Put other rules in force, for live sessions from their next command on."""
+        self._engines = engines
+
+    def engine(self, listener: str, _identity: Identity | None) -> Engine:
+        """Return the rules for a listener's clients."""
+        return self._engines[listener]
+
+
+def make_panel(settings: Checks, tools: Tools) -> Panel:
+    """Make all checks."""
+    checks = catalogue.build_checks(settings, tools)
+    waiting = {name: each for name, each in checks.items() if isinstance(each, WaitingCheck)}
+    return Panel(
+        facts=catalogue.facts(),
+        ready={name: each for name, each in checks.items() if not isinstance(each, WaitingCheck)},
+        waiting=waiting,
+        timeouts={
+            name: getattr(getattr(settings, name), "timeout", None) or settings.timeout
+            for name in waiting
+        },
+    )
+
+
+def make_consequences(settings: Settings, restrictions: Restrictions) -> Consequences:
+    """Say whom the policy may touch."""
+    return Consequences(restrictions, _exempt(settings), settings.policy.max_duration)
+
+
+def _exempt(settings: Settings) -> Iterator[Network]:
+    """Whom no rule may ban: those named, our load balancers, ourselves."""
+    yield from map(parse_network, _LOOPBACK)
+    yield from settings.policy.exempt
+    for listener in settings.listener:
+        yield from listener.proxy_protocol_from
+        if not listener.address.startswith("unix:"):
+            address = parse_endpoint(listener.address).ip
+            if address is not None and not address.is_unspecified:
+                yield parse_network(str(address))
+
+
+async def keep_restrictions(
+    restrictions: Restrictions, store: Store, clock: Clock, changed: Callable[[], None]
+) -> None:
+    """Take over what the store says is in force, whenever it changes; while it is away, nothing changes."""
+    known, is_away = -1, False
+    while True:
+        restrictions.now = clock.now().timestamp()
+        try:
+            version = await store.version() if known < 0 else await store.changed(known, _POLL)
+            if version != known:
+                _take_over(restrictions, await store.restrictions())
+                known = version
+                changed()
+            if is_away:
+                log.info("the store is back")
+            is_away = False
+        except Unavailable as error:
+            if not is_away:
+                log.warning("the store is away, known restrictions stay in force", error=str(error))
+            is_away = True
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _take_over(restrictions: Restrictions, entries: Sequence[Restriction]) -> None:
+    """Put in force what is there, and drop what is not any more."""
+    gone = {(each.kind, each.subject) for each in restrictions}
+    for each in entries:
+        restrictions.put(each)
+        gone.discard((each.kind, each.subject))
+    for kind, subject in gone:
+        restrictions.drop(kind, subject)
+
+
+def offload(work: Callable[[], _T]) -> Awaitable[_T]:
+    """Run what would hold the event loop up in a thread (see `policy.check.Offload`)."""
+    return asyncio.to_thread(work)
