@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from relay.mailauth.arc import MAX_INSTANCES
 from relay.mailauth.canonicalization import FieldStack, body_hash, body_start
-from relay.mailauth.signing import SIGNED, encoded, signed_field, signed_names
+from relay.mailauth.signing import OVERSIGNED, SIGNED, encoded, signed_field, signed_names
 from relay.mailauth.verification import DkimResult
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def seal(
         authentication_results: the value of Authentication-Results: our name, and what we have found.
         key: RSA or Ed25519; the former is what others understand.
         now: the date of the seal.
-        names: which header fields are signed, from the bottom up; None for `signing.SIGNED`.
+        names: which header fields are signed, from the bottom up; None for `signing.SIGNED`,
+            oversigned.
     """
     instance = chain.instances + 1
     if chain.has_ended or instance > MAX_INSTANCES or chain.result is DkimResult.TEMPERROR:
@@ -54,13 +55,19 @@ def seal(
     message_signature = _message_signature(header, results, instance, key=key, at=at, names=names)
     ours = [(_RESULTS, results), (_SIGNATURE, message_signature)]
     covered = [*_chain_fields(header, chain), *ours]
-    # Tags in the order of the alphabet, as the suite of RFC 8617 has them.
+    # Tags in the order of the alphabet and b= in one piece: so has ValiMail's suite them, bit by bit.
     tags = {"a": key.algorithm, "b": "", "cv": chain.result.value,
             "d": key.domain, "i": str(instance), "s": key.selector, "t": at}  # fmt: skip
     # The stack gives fields of a name from the bottom up, and the oldest set must come first.
     stack = FieldStack(reversed(covered))
     seal_field = signed_field(
-        "ARC-Seal", tags, key, stack, [name for name, _ in covered], relaxed=True
+        "ARC-Seal",
+        tags,
+        key,
+        stack,
+        [name for name, _ in covered],
+        relaxed=True,
+        is_folded=False,
     )
     return seal_field + message_signature + results
 
@@ -78,11 +85,13 @@ def _message_signature(
     body = body_hash(message, body_start(header), relaxed=True)
     fields = [(field.name, message[field.start : field.stop]) for field in header.fields]
     stack = FieldStack([(_RESULTS, results), *fields])
-    signed = names if names is not None else signed_names(stack, SIGNED)
+    signed = names if names is not None else signed_names(stack, SIGNED, OVERSIGNED)
     tags = {"a": key.algorithm, "b": "", "bh": encoded(body.digests[None]), "c": "relaxed/relaxed",
             "d": key.domain, "h": ":".join(map(bytes.decode, signed)),
             "i": str(instance), "s": key.selector, "t": at}  # fmt: skip
-    return signed_field("ARC-Message-Signature", tags, key, stack, signed, relaxed=True)
+    return signed_field(
+        "ARC-Message-Signature", tags, key, stack, signed, relaxed=True, is_folded=False
+    )
 
 
 def _chain_fields(header: HeaderBlock, chain: ArcChain) -> list[tuple[bytes, bytes]]:

@@ -165,11 +165,16 @@ def signed_field(
     names: Sequence[bytes],
     *,
     relaxed: bool,
+    is_folded: bool = True,
 ) -> bytes:
-    """Return a field of these tags in their order, b= among them (empty), with b= filled in."""
+    """Return a field of these tags in their order, b= among them (empty), with b= filled in.
+
+    b= is folded or in one piece: a signature that covers the field sees the difference.
+    """
     before, after = _laid_out(name, tags)
     digest = header_hash(stack, names, before + after, relaxed=relaxed)
-    return before + _folded_signature(key.sign(digest)) + after
+    signature = encoded(key.sign(digest))
+    return before + (_folded(signature) if is_folded else signature).encode() + after
 
 
 def encoded(data: bytes) -> str:
@@ -208,7 +213,6 @@ def _folded_names(names: str) -> str:
     return _FOLD.join(lines)[:-1]
 
 
-def _folded_signature(signature: bytes) -> bytes:
-    text = encoded(signature)
+def _folded(text: str) -> str:
     step = _LINE_CHARACTERS - 8
-    return _FOLD.join(text[at : at + step] for at in range(0, len(text), step)).encode()
+    return _FOLD.join(text[at : at + step] for at in range(0, len(text), step))
