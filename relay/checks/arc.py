@@ -99,6 +99,6 @@ class ArcCheck:
         return {
             "arc.result": found.result.value,
             "arc.sealer": sealer,
-            "arc.trusted": sealer in self._trusted,
+            "arc.trusted": bool(sealer) and sealer in self._trusted,
             "arc.instances": found.instances,
         }

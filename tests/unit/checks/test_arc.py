@@ -1,0 +1,70 @@
+"""What rules learn of a chain."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from relay.checks.arc import FACTS, Settings, build, chain
+from relay.mail.headers import split
+from relay.mailauth import arc
+from relay.mailauth.arc_sealing import seal
+from relay.mailauth.signing import SigningKey
+from relay.policy.facts import Stage
+from tests.kit.checks import Offloading, ask, case, message_case, tools
+from tests.kit.clock import FakeClock
+from tests.kit.dkim import MESSAGE, NOW, record, rsa_key
+from tests.kit.zones import FakeResolver
+
+WORDS = tuple(fact.name for fact in FACTS)
+DOMAINS = ("lists.example", "xn--bcher-kva.example")
+ZONES = {f"s1._domainkey.{domain}": {"TXT": record(rsa_key())} for domain in DOMAINS}
+
+
+def sealed(message, domain):
+    found = asyncio.run(arc.verify(split(message), FakeResolver(ZONES), Offloading(), NOW))
+    key = SigningKey(domain, "s1", rsa_key())
+    return seal(split(message), found, f"{domain}; dkim=pass", key, NOW) + message
+
+
+ONE = sealed(MESSAGE, DOMAINS[0])
+TWO = sealed(ONE, DOMAINS[1])
+
+
+def facts(message, *trusted, resolver=None):
+    shared = tools(resolver or FakeResolver(ZONES), clock=FakeClock(NOW))
+    check = build(Settings(trusted_sealers=trusted), shared)
+    return tuple(ask(check, message_case(message), Stage.MESSAGE, *WORDS)[word] for word in WORDS)
+
+
+@pytest.mark.parametrize(
+    ("message", "trusted", "expected"),
+    [
+        (MESSAGE, ["lists.example"], ("none", "", False, 0)),
+        (ONE, [], ("pass", "lists.example", False, 1)),
+        (ONE, ["Lists.Example"], ("pass", "lists.example", True, 1)),
+        (ONE, ["example"], ("pass", "lists.example", False, 1)),
+        (TWO, ["lists.example"], ("pass", "bücher.example", False, 2)),
+        (TWO, ["bücher.example"], ("pass", "bücher.example", True, 2)),
+        (ONE.replace(b"hungry", b"thirsty"), ["lists.example", ""], ("fail", "", False, 1)),
+    ],
+)
+def test_facts_of_a_chain(message, trusted, expected):
+    assert facts(message, *trusted) == expected
+
+
+def test_a_silent_name_server_is_told():
+    silent = FakeResolver(ZONES, failing=["s1._domainkey.lists.example"])
+    assert facts(ONE, resolver=silent) == ("temperror", "", False, 1)
+
+
+def test_others_get_the_chain_whole():
+    shared = tools(ZONES, clock=FakeClock(NOW))
+    build(Settings(), shared)
+    found = asyncio.run(chain(message_case(TWO), shared))
+    assert [each.authentication_results for each in found.sets] == [
+        "lists.example; dkim=pass",
+        "xn--bcher-kva.example; dkim=pass",
+    ]
+    assert asyncio.run(chain(case(), shared)) == arc.NO_CHAIN
