@@ -17,9 +17,9 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdatatype
-import idna
 
 from relay.errors import Unavailable
+from relay.mail.idn import to_ascii
 from relay.model import DnsAnswer
 
 if TYPE_CHECKING:
@@ -131,22 +131,12 @@ def read_answer(wire: bytes, kind: str, *, trust_ad: bool) -> Reading:
 def _encode(name: str) -> bytes:
     """Spell a name for the wire: U-labels as A-labels, all else byte by byte (RFC 2181 11)."""
     try:
-        if not name.isascii():
-            name = ".".join(map(_alabel, name.split(".")))
-        labels = name.encode("ascii").split(b".") if name else []
+        labels = to_ascii(name).encode("ascii").split(b".") if name else []
         wire = dns.name.Name([*labels, b""]).to_wire()
-    except (dns.exception.DNSException, UnicodeError) as error:
+    except (dns.exception.DNSException, ValueError) as error:
         raise NoSuchName(str(error)) from error
     assert wire is not None
     return wire
-
-
-def _alabel(label: str) -> str:
-    if label.isascii():
-        return label
-    if len(label) > 63:  # each character takes a byte at least; and idna is slow on long ones
-        raise NoSuchName("a label is longer than 63 bytes")
-    return idna.encode(label, uts46=True).decode("ascii")
 
 
 def _mix_case(name: bytes) -> bytes:
