@@ -19,6 +19,7 @@ import pytest
 BUILD = Path(__file__).resolve().parents[2] / "build"
 UNPACKED = BUILD / "peers"
 SSLYZE = BUILD / "sslyze-venv"
+MAILAUTH = BUILD / "npm/node_modules/mailauth"
 
 PACKAGES = {  # program: packages that bring it
     "postfix": ("postfix",),
@@ -26,6 +27,8 @@ PACKAGES = {  # program: packages that bring it
     "msmtp": ("msmtp",),
     "curl": ("curl",),
     "openssl": ("openssl",),
+    "opendkim": ("opendkim",),
+    "redis-server": ("redis-server",),
 }
 EXIM_LIBRARIES = ("libgnutls-dane0", "libidn12", "libnsl2", "libpcre2-8-0", "libdb5.3")
 EXIM_USER = "Debian-exim"
@@ -40,6 +43,8 @@ def find(program: str) -> str | None:
         return str(binary) if binary.exists() and _has_user(EXIM_USER) else None
     if program == "sslyze":
         return str(SSLYZE / "bin/sslyze") if (SSLYZE / "bin/sslyze").exists() else None
+    if program == "mailauth":
+        return str(MAILAUTH) if (MAILAUTH / "package.json").exists() else None
     return shutil.which(program, path=_PATH)
 
 
@@ -59,10 +64,10 @@ def need_root(program: str) -> str:
 
 def install() -> list[str]:
     """Bring in what is missing; returns the names of what could not be had."""
-    everything = [*PACKAGES, "exim", "sslyze"]
+    everything = [*PACKAGES, "exim", "sslyze", "mailauth"]
     if all(find(program) for program in everything):
         return []
-    steps = [_install_sslyze]
+    steps = [_install_sslyze, _install_mailauth]
     if os.geteuid() == 0 and shutil.which("apt-get"):
         steps += [_install_packages, _unpack_exim]
     for step in steps:
@@ -108,6 +113,25 @@ def _install_sslyze() -> None:
         return
     _run([sys.executable, "-m", "venv", str(SSLYZE)])
     _run([str(SSLYZE / "bin/python"), "-m", "pip", "install", "-q", "sslyze>=6,<7"])
+
+
+def _install_mailauth() -> None:
+    if find("mailauth") or not find("npm"):
+        return
+    folder = MAILAUTH.parents[1]
+    folder.mkdir(parents=True, exist_ok=True)
+    _run(
+        [
+            "npm",
+            "install",
+            "--silent",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+            "mailauth@4",
+        ]
+    )
 
 
 def _apt(*arguments: str, folder: Path | None = None) -> None:
