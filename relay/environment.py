@@ -25,7 +25,7 @@ _FILE_SUFFIX = "_FILE"
 
 _NOT_SETTINGS = re.compile(
     # Our own, read elsewhere: which configuration, secrets of commands, the test suite's.
-    r"GATEPOST_(?:CONFIG|CA_PASSPHRASE(?:_FILE)?|FUZZ_\w+|TEST_\w+|BENCH_\w+"
+    r"GATEPOST_(?:CONFIG|CA_PASSPHRASE(?:_FILE)?|EST_TOKEN|FUZZ_\w+|TEST_\w+|BENCH_\w+"
     # Kubernetes describes a service named "gatepost" to every container in these.
     r"|SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT|PORT_\d+_\w+)"
 )

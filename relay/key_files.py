@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KeyType",
     "encode_private_key",
+    "key_type_of",
     "load_private_key",
     "lock_folder",
     "make_private_key",
@@ -52,6 +53,15 @@ def make_private_key(kind: KeyType) -> PrivateKey:
     if kind == "rsa":
         return rsa.generate_private_key(65537, 3072)
     return ec.generate_private_key(ec.SECP384R1() if kind == "p384" else ec.SECP256R1())
+
+
+def key_type_of(key: PrivateKey) -> KeyType:
+    """The kind to draw, to have another of its kind."""
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return "ed25519"
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return "p384" if key.curve.name == "secp384r1" else "ec"
+    return "rsa"
 
 
 def encode_private_key(key: PrivateKey, passphrase: bytes | None = None) -> bytes:

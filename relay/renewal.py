@@ -10,20 +10,19 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.ca_folder import BACKDATED, encode_chain
 from relay.errors import ConfigurationError
 from relay.key_files import (
-    KeyType,
     encode_private_key,
+    key_type_of,
     load_private_key,
     make_private_key,
     replace_file,
 )
 from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
-from relay.pki.issuing import PrivateKey, Subject, Validity
+from relay.pki.issuing import Subject, Validity
 from relay.succession import end_pins, publish_successor
 
 if TYPE_CHECKING:
@@ -71,7 +70,7 @@ def renew(
     key = load_private_key(key_path)
     _check(ca, old, chain_path)
     if not keeps_key:
-        key = make_private_key(_kind_of(key))
+        key = make_private_key(key_type_of(key))
     now = datetime.now(UTC).replace(microsecond=0)
     until = now + (lifetime or old.not_after - old.not_before - BACKDATED)
     validity = Validity(now - BACKDATED, until)
@@ -114,11 +113,3 @@ def _check(ca: CaFolder, old: Certificate, path: Path) -> None:
     if ca.records.revocation_of(old.serial):
         remedy = "issue a new one with `gatepost cert issue`"
         raise ConfigurationError("the certificate is revoked", remedy=remedy, path=path)
-
-
-def _kind_of(key: PrivateKey) -> KeyType:
-    if isinstance(key, ed25519.Ed25519PrivateKey):
-        return "ed25519"
-    if isinstance(key, ec.EllipticCurvePrivateKey):
-        return "p384" if key.curve.name == "secp384r1" else "ec"
-    return "rsa"

@@ -18,15 +18,13 @@ from relay.cli.operator_acts import operator, put_on_record
 from relay.cli.output import emit, fail
 from relay.cli.secrets import PassphraseFileOption, read_passphrase
 from relay.cli.site import Site, find_site
-from relay.errors import ConfigurationError
+from relay.errors import ConfigurationError, GatepostError
 from relay.pki.certificate import Certificate
-from relay.renewal import due_at, read_leaf
+from relay.renewal import Renewal, due_at, read_leaf
 from relay.renewal import renew as renew_files
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from relay.renewal import Renewal
 
 __all__ = ["needs_renewal", "renew", "revoke"]
 
@@ -60,37 +58,68 @@ def renew(
         bool, typer.Option("--daemon", help="Go on: renew at two thirds of each life.")
     ] = False,
     hook: Annotated[str, typer.Option("--exec", help="Command to run after a renewal.")] = "",
+    est: Annotated[
+        str,
+        typer.Option(
+            help="Ask this EST server, https://edge.example.org:8443, not a CA of our own.",
+            show_default=False,
+        ),
+    ] = "",
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="PEM file of the CA that server has; else gatepost-root.pem beside FILE."
+        ),
+    ] = None,
     passphrase_file: PassphraseFileOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Replace a certificate of our CA, and its key, by the next; its pin is on the list before.
 
-    The old pin stands until the old certificate's end, so nothing is refused in between.
+    The old pin stands until the old certificate's end, so nothing is refused in between. With --est it
+    is a partner's command: FILE and its key are all it needs.
     """
-    site = find_site(config)
-    path = _path_of(site, what)
-    passphrase = read_passphrase(passphrase_file)
+    if est:
+        from relay.est_files import renew_by_est
 
-    def once() -> None:
-        done = renew_files(
-            site.ca,
-            path,
-            key or path.with_suffix(".key"),
-            site.allowlist,
-            lifetime=timedelta(days=days, hours=hours) or None,
-            keeps_key=reuse_key,
-            passphrase=passphrase,
-        )
-        _tell(site, path, done, as_json=as_json)
+        path = Path(what)
+        if days or hours:
+            remedy = "leave out --days and --hours"
+            raise ConfigurationError("the EST server says how long it holds", remedy=remedy)
+
+        def once() -> None:
+            new = renew_by_est(path, key or path.with_suffix(".key"), est, ca, keeps_key=reuse_key)
+            _show(path, Renewal(new, None, ()), as_json=as_json)
+
+    else:
+        site = find_site(config)
+        path = _path_of(site, what)
+        passphrase = read_passphrase(passphrase_file)
+
+        def once() -> None:
+            done = renew_files(
+                site.ca,
+                path,
+                key or path.with_suffix(".key"),
+                site.allowlist,
+                lifetime=timedelta(days=days, hours=hours) or None,
+                keeps_key=reuse_key,
+                passphrase=passphrase,
+            )
+            _put_on_record(site, done)
+            _show(path, done, as_json=as_json)
+
+    def once_with_hook() -> None:
+        once()
         if hook:
             subprocess.run(shlex.split(hook), check=False)  # noqa: S603  the operator's command
 
     if not daemon:
-        once()
+        once_with_hook()
         return
     while True:
-        renew_when_due(path, once, time.sleep, lambda: datetime.now(UTC))
+        renew_when_due(path, once_with_hook, time.sleep, lambda: datetime.now(UTC))
 
 
 def renew_when_due(
@@ -110,7 +139,7 @@ def renew_when_due(
         sleep(min(left, 3600))  # a machine that slept sees the clock again within the hour
     try:
         once()
-    except (ConfigurationError, OSError) as error:
+    except (GatepostError, OSError) as error:
         typer.echo(str(error), err=True)
         sleep(RETRY_SECONDS)
 
@@ -180,7 +209,7 @@ def _due(leaf: Certificate, expires_in: str) -> datetime:
     raise ConfigurationError(f"--expires-in {expires_in!r}", remedy='write "66%" or "48h"')
 
 
-def _tell(site: Site, path: Path, done: "Renewal", *, as_json: bool) -> None:
+def _put_on_record(site: Site, done: Renewal) -> None:
     certificate = done.certificate
     put_on_record(
         site,
@@ -189,6 +218,10 @@ def _tell(site: Site, path: Path, done: "Renewal", *, as_json: bool) -> None:
         serial=certificate.serial,
         spki=f"spki:sha256:{certificate.spki_sha256}",
     )
+
+
+def _show(path: Path, done: Renewal, *, as_json: bool) -> None:
+    certificate = done.certificate
     value = {
         "chain": path,
         "serial": certificate.serial,

@@ -14,6 +14,7 @@ from relay.cli import ca, cert, pin
 from relay.cli.cert_life import needs_renewal, renew, revoke
 from relay.cli.check import check
 from relay.cli.demo import demo
+from relay.cli.enrolment import enroll, invitations, invite
 from relay.cli.explain import explain
 from relay.cli.init import init
 from relay.cli.reload import reload
@@ -59,6 +60,9 @@ app.add_typer(cert.app, name="cert")
 cert.app.command()(renew)
 cert.app.command("needs-renewal")(needs_renewal)
 cert.app.command()(revoke)
+cert.app.command()(invite)
+cert.app.command()(invitations)
+cert.app.command()(enroll)
 app.add_typer(pin.app, name="pin")
 app.command()(send)
 app.command()(explain)

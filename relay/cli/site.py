@@ -7,6 +7,7 @@ be made before a configuration can name it. Everything has its usual place then.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,6 +37,9 @@ class Site(NamedTuple):
     """The audit trail; None before there is a configuration."""
     hostname: str = ""
     """Our name in it."""
+    est_url: str = ""
+    """Where partners enrol; "" if nowhere."""
+    est_lifetime: timedelta = timedelta(days=90)
 
 
 def find_site(config: Path | None) -> Site:
@@ -62,12 +66,28 @@ def find_site(config: Path | None) -> Site:
         path.parent,
         settings.allowlist,
         edge,
-        CaFolder(settings.ca.folder, publication_at(settings.ca.url)),
+        CaFolder(
+            settings.ca.folder,
+            publication_at(settings.ca.url, has_responder=bool(settings.ca.address)),
+        ),
         settings.ca.url,
         shown,
         settings.audit.path,
         settings.hostname,
+        _est_url(settings),
+        settings.est.lifetime,
     )
+
+
+def _est_url(settings: Settings) -> str:
+    from relay.consistency import is_loopback
+    from relay.settings import parse_endpoint
+
+    if not settings.est.address:
+        return ""
+    host, port = parse_endpoint(settings.est.address)
+    name = "localhost" if is_loopback(host) else settings.hostname
+    return f"https://{name}:{port}"
 
 
 def _public_listener(settings: Settings) -> Listener:
