@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from relay.model import RestrictionKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, KeysView
 
     from relay.model import Network, Restriction
 
@@ -41,6 +41,10 @@ class Restrictions:
 
     def __iter__(self) -> Iterator[Restriction]:
         return iter(self._all.values())
+
+    def keys(self) -> KeysView[tuple[RestrictionKind, str]]:
+        """Return the kind and the subject of each."""
+        return self._all.keys()
 
     def banned(self, address: IPv4Address | IPv6Address | None) -> Restriction | None:
         """Return the ban in force of the smallest network around an address; a Unix socket has none."""
