@@ -22,7 +22,6 @@ from relay.inbound import failures
 from relay.inbound.session import Services, Session
 from relay.live_policy import (
     LivePolicies,
-    keep_restrictions,
     make_consequences,
     make_panel,
     offload,
@@ -38,13 +37,15 @@ from relay.outbound.routes import Route, RouteTable, parse_host
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.certificate import Certificate
 from relay.policy.check import Tools
-from relay.policy.restrictions import Restrictions
 from relay.policy_files import load_policies
 from relay.revocation.folder import CrlFolder
 from relay.revocation.ocsp_news import News, OcspUrls
 from relay.revocation.ocsp_view import OcspView
 from relay.revocation.view import CrlView
-from relay.state.memory import MemoryStore
+from relay.state.opening import open_store
+from relay.state.sqlite import SqliteStore
+from relay.state.sqlite_upkeep import keep_up
+from relay.state.watching import Watcher
 from relay.tls.profile import PROFILES
 
 if TYPE_CHECKING:
@@ -165,11 +166,12 @@ class Worker:
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )
         self._policies = LivePolicies(self._blueprint.material.policies.engines)
-        restrictions, store = Restrictions(), MemoryStore()
+        store = open_store(settings.state, settings.state_dir)
+        watcher = Watcher(store, clock, self._restrictions_changed)
         resolver = open_resolver(settings.dns)
         crls = CrlView(settings.revocation.grace, self._want if settings.revocation.fetch else None)
         self._trust = LiveTrust(
-            self._blueprint.material, clock, self._tell_of, crls, self._ocsp_view(), restrictions
+            self._blueprint.material, clock, self._tell_of, crls, self._ocsp_view(), watcher.view
         )
         self._trust.replace_crls(self._crls.read())
         for certificate in self._intermediates:
@@ -189,9 +191,9 @@ class Worker:
                 settings.checks,
                 Tools(settings.hostname, clock, resolver, store, offload),
             ),
-            consequences=make_consequences(settings, restrictions),
+            consequences=make_consequences(settings, watcher.view),
             bans_are_permanent=settings.policy.banned == "permanent",
-            store=store,
+            restrict=watcher.restrict,
             next_hop=forwarder,
             budget=self._row,
             statistics=self._row,
@@ -203,15 +205,16 @@ class Worker:
         # thousand connections would hold the loop up for 0.15 s, so there is one hardly ever.
         gc.set_threshold(1_000, 10, 1_000)
         await forwarder.start()
+        await watcher.start()
         await self._open()
         background = [
             asyncio.create_task(self._obey(reader, audit)),
             asyncio.create_task(_report_next_hops(forwarder)),
             asyncio.create_task(self._keep_trusted()),
-            asyncio.create_task(
-                keep_restrictions(restrictions, store, clock, self._trust.restrictions_changed)
-            ),
+            asyncio.create_task(watcher.run()),
         ]
+        if isinstance(store, SqliteStore):
+            background.append(asyncio.create_task(keep_up(store, settings.state_dir)))
         await self._stopped.wait()
         for task in background:
             task.cancel()
@@ -349,6 +352,9 @@ class Worker:
         """Have the other workers learn of a CA certificate (base64 of its DER)."""
         text = base64.b64encode(certificate.der).decode()
         self._tell({"event": "intermediate", "certificate": text})
+
+    def _restrictions_changed(self) -> None:
+        self._trust.restrictions_changed()
 
     def _want(self, urls: Sequence[str], delta_urls: Sequence[str], issuer: Certificate) -> None:
         """Have the revocation lists of a CA fetched from where a certificate of it says."""

@@ -1,41 +1,32 @@
-"""The policy as a worker has it in force: rules that can be swapped, checks, restrictions kept up to date.
+"""The policy as a worker has it in force: rules that can be swapped, checks, whom it may touch.
 
-Joins what `policy` and `checks` are with the settings and the store. Decides nothing itself.
+Joins what `policy` and `checks` are with the settings. Decides nothing itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
-import structlog
-
 from relay import catalogue
-from relay.errors import Unavailable
 from relay.inbound.judging import Panel
 from relay.policy.check import WaitingCheck
 from relay.policy.consequences import Consequences
 from relay.settings import parse_endpoint, parse_network
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
 
-    from relay.model import Identity, Network, Restriction
+    from relay.model import Identity, Network
     from relay.policy.check import Tools
     from relay.policy.engine import Engine
     from relay.policy.restrictions import Restrictions
-    from relay.ports import Clock, Store
     from relay.settings import Checks, Settings
 
-__all__ = ["LivePolicies", "keep_restrictions", "make_consequences", "make_panel", "offload"]
-
-log = structlog.get_logger("gatepost")
+__all__ = ["LivePolicies", "make_consequences", "make_panel", "offload"]
 
 _T = TypeVar("_T")
 
-_POLL: Final = timedelta(seconds=1)
-_PAUSE_SECONDS: Final = 0.2
 _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
@@ -88,39 +79,6 @@ def _exempt(settings: Settings) -> Iterator[Network]:
             address = parse_endpoint(listener.address).ip
             if address is not None and not address.is_unspecified:
                 yield parse_network(str(address))
-
-
-async def keep_restrictions(
-    restrictions: Restrictions, store: Store, clock: Clock, changed: Callable[[], None]
-) -> None:
-    """Take over what the store says is in force, whenever it changes; while it is away, nothing changes."""
-    known, is_away = -1, False
-    while True:
-        restrictions.now = clock.now().timestamp()
-        try:
-            version = await store.version() if known < 0 else await store.changed(known, _POLL)
-            if version != known:
-                _take_over(restrictions, await store.restrictions())
-                known = version
-                changed()
-            if is_away:
-                log.info("the store is back")
-            is_away = False
-        except Unavailable as error:
-            if not is_away:
-                log.warning("the store is away, known restrictions stay in force", error=str(error))
-            is_away = True
-            await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def _take_over(restrictions: Restrictions, entries: Sequence[Restriction]) -> None:
-    """Put in force what is there, and drop what is not any more."""
-    gone = {(each.kind, each.subject) for each in restrictions}
-    for each in entries:
-        restrictions.put(each)
-        gone.discard((each.kind, each.subject))
-    for kind, subject in gone:
-        restrictions.drop(kind, subject)
 
 
 def offload(work: Callable[[], _T]) -> Awaitable[_T]:

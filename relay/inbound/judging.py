@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
 from relay.inbound import evidence
-from relay.policy.engine import needs_of, put_into_words
-from relay.policy.facts import FactType, Missing, Stage
+from relay.policy.engine import NOTHING, needs_of, put_into_words
+from relay.policy.facts import Missing, Stage
 from relay.policy.verdict import COMPLIANT
 
 if TYPE_CHECKING:
@@ -33,13 +33,6 @@ __all__ = ["Facts", "Judging", "Panel"]
 
 Facts = dict[str, "Value"]
 
-_PYTHON_TYPES: Final = {
-    FactType.BOOL: bool,
-    FactType.INT: int,
-    FactType.DOUBLE: float,
-    FactType.STRING: str,
-    FactType.STRINGS: tuple,
-}
 _OF_CONNECTION: Final = frozenset({Stage.CONNECT, Stage.HELLO})
 
 
@@ -102,7 +95,9 @@ class Judging:
 
     def begin_transaction(self) -> None:
         """Forget what was about the last transaction."""
-        self._transaction = dict(self._connection)
+        self._transaction = {
+            name: value for name, value in self._connection.items() if type(value) is not Missing
+        }
         self.recipients = []
         if self._marks:
             self._marks = [each for each in self._marks if each[0] in _OF_CONNECTION]
@@ -123,11 +118,10 @@ class Judging:
         if plan is None:
             return COMPLIANT
         facts = self._facts_at(stage)
-        if not facts.keys() >= plan.needed:
-            await self._gather(plan.needs, facts)
+        await self._gather(plan.needs, facts)
         outcome = plan.judge(facts)
-        if texts := outcome.text_facts - facts.keys():
-            await self._gather(needs_of(texts, engine.facts), facts)
+        if outcome is not NOTHING:
+            await self._gather(needs_of(outcome.text_facts, engine.facts), facts)
         verdict = put_into_words(outcome, facts)
         if stage is Stage.RECIPIENT:
             self._recipient_verdict = verdict
@@ -149,7 +143,8 @@ class Judging:
         """What has been found out for a decision at a stage: the facts that rules have named."""
         if stage is Stage.RECIPIENT:
             return self._recipient
-        return self._connection if stage in _OF_CONNECTION else self._transaction
+        is_early = stage is Stage.CONNECT or stage is Stage.HELLO
+        return self._connection if is_early else self._transaction
 
     def evidence(self) -> dict[str, object]:
         """What the decisions on a message rest on, for the record."""
@@ -164,60 +159,53 @@ class Judging:
 
     async def _gather(self, needs: tuple[Need, ...], facts: Facts) -> None:
         """Have the checks report what is not known yet."""
-        waiting: list[tuple[Need, frozenset[str]]] = []
+        waiting: list[Need] = []
         for need in needs:
-            wanted = need.facts - facts.keys()
-            if not wanted:
+            if facts.keys() >= need.facts:
                 continue
             check = self._panel.ready.get(need.prefix)
             if check is None:
-                waiting.append((need, wanted))
+                waiting.append(need)
             else:
-                self._keep(need.stage, self._report(check, need, wanted), wanted, facts)
-        if not waiting:
-            return
-        reports = await _side_by_side([self._ask(need, wanted) for need, wanted in waiting])
-        for (need, wanted), report in zip(waiting, reports, strict=True):
-            self._keep(need.stage, report, wanted, facts)
+                self._keep(need, self._report(check, need), facts)
+        if waiting:
+            reports = await _side_by_side([self._ask(need) for need in waiting])
+            for need, report in zip(waiting, reports, strict=True):
+                self._keep(need, report, facts)
 
-    def _report(self, check: Check, need: Need, wanted: frozenset[str]) -> Mapping[str, Value]:
+    def _report(self, check: Check, need: Need) -> Mapping[str, Value]:
         try:
-            return check.report(self._case, need.stage, wanted)
+            return check.report(self._case, need.stage, need.facts)
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours, and says nothing of the mail
-            return self._failed(need, wanted, error)
+            return self._failed(need, error)
 
-    async def _ask(self, need: Need, wanted: frozenset[str]) -> Mapping[str, Value]:
+    async def _ask(self, need: Need) -> Mapping[str, Value]:
         check = self._panel.waiting[need.prefix]
         try:
             async with asyncio.timeout(self._panel.timeouts[need.prefix].total_seconds()):
-                return await check.gather(self._case, need.stage, wanted)
+                return await check.gather(self._case, need.stage, need.facts)
         except TimeoutError:
-            return dict.fromkeys(wanted, Missing("no answer in time"))
+            return dict.fromkeys(need.facts, Missing("no answer in time"))
         except Unavailable as error:
-            return dict.fromkeys(wanted, Missing(str(error)))
+            return dict.fromkeys(need.facts, Missing(str(error)))
         except Exception as error:  # noqa: BLE001  the same
-            return self._failed(need, wanted, error)
+            return self._failed(need, error)
 
-    def _failed(self, need: Need, wanted: frozenset[str], error: Exception) -> Mapping[str, Value]:
+    def _failed(self, need: Need, error: Exception) -> Mapping[str, Value]:
         log_id = self._audit.fault(f"check {need.prefix} failed", error)
-        return dict.fromkeys(wanted, Missing(f"failed (log {log_id})"))
+        return dict.fromkeys(need.facts, Missing(f"failed (log {log_id})"))
 
-    def _keep(
-        self, stage: Stage, report: Mapping[str, Value], wanted: frozenset[str], facts: Facts
-    ) -> None:
+    def _keep(self, need: Need, report: Mapping[str, Value], facts: Facts) -> None:
         """Keep what was wanted, for as long as what it is about lasts."""
-        homes = [facts]
-        if facts is not self._transaction and stage is Stage.SENDER:
-            homes.append(self._transaction)
-        elif stage in _OF_CONNECTION and facts is not self._connection:
-            homes += [self._connection, self._transaction]
-        for name in wanted:
-            value = report.get(name, _NOT_REPORTED)
-            kind = _PYTHON_TYPES[self._panel.facts[name].type]
-            if type(value) is not kind and type(value) is not Missing:
-                value = Missing(f"reported as {type(value).__name__}")
-            for home in homes:
-                home[name] = value
+        for name in need.facts:
+            facts[name] = report.get(name, _NOT_REPORTED)
+        if facts is not self._connection and need.stage in _OF_CONNECTION:
+            found = {name: facts[name] for name in need.facts}
+            self._transaction.update(found)
+            # What could not be found out is asked for again by the next transaction.
+            self._connection.update({n: v for n, v in found.items() if type(v) is not Missing})
+        elif facts is self._recipient and need.stage is Stage.SENDER:
+            self._transaction.update({name: facts[name] for name in need.facts})
 
 
 _NOT_REPORTED: Final = Missing("not reported")

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from relay.inbound.judging import Panel
-    from relay.model import Delivery, Recipient, TrustDecision
+    from relay.model import Delivery, Recipient, Restriction, TrustDecision
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
     from relay.policy.verdict import Sanction
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
         Policies,
         ServerTls,
         Statistics,
-        Store,
         Stream,
         Trust,
     )
@@ -69,7 +68,7 @@ class Services:
     panel: Panel
     consequences: Consequences
     bans_are_permanent: bool
-    store: Store
+    restrict: Callable[[Restriction], Awaitable[None]]
     next_hop: NextHop
     budget: Budget
     statistics: Statistics
@@ -532,12 +531,8 @@ class Session:
         restriction = services.consequences.due(sanction, self._case, now)
         if restriction is None:
             return
-        services.consequences.put(restriction)
         self._record("sanction", evidence.sanction(self._case, restriction))
-        try:
-            await services.store.restrict(restriction)
-        except Unavailable as error:  # it is in force in this worker all the same
-            services.audit.fault("restriction not shared", error)
+        await services.restrict(restriction)
 
     # --- small things -----------------------------------------------------------------------
 

@@ -73,10 +73,6 @@ class Consequences:
             times=times,
         )
 
-    def put(self, restriction: Restriction) -> None:
-        """Put a restriction in force in this worker, before the store has told of it."""
-        self._restrictions.put(restriction)
-
     def _target(self, sanction: Sanction, case: Case) -> tuple[RestrictionKind, str] | None:
         if case.identity is not None:
             return RestrictionKind.SUSPENSION, case.identity.name

@@ -8,7 +8,7 @@ that sends one message after the other costs a look-up for each. Facts that only
 from __future__ import annotations
 
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from relay.policy.facts import Fact, Missing, Stage
 from relay.policy.rules import Action, OnError, Rule
@@ -16,12 +16,23 @@ from relay.policy.verdict import COMPLIANT, Sanction, Verdict
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from relay.policy.expressions import Language
     from relay.policy.facts import Value
 
-__all__ = ["UNAVAILABLE", "Engine", "Need", "Outcome", "Plan", "needs_of", "put_into_words"]
+__all__ = [
+    "NOTHING",
+    "UNAVAILABLE",
+    "Engine",
+    "Need",
+    "Outcome",
+    "Plan",
+    "needs_of",
+    "put_into_words",
+]
+
+_T = TypeVar("_T")
 
 UNAVAILABLE: Final = Reply(451, "4.3.0", ("This can't be checked now, try again later",))
 """The answer if a rule can't be evaluated: never "passed"."""
@@ -36,6 +47,12 @@ class Need(NamedTuple):
     prefix: str
     stage: Stage
     facts: frozenset[str]
+
+
+class _Answer(NamedTuple):
+    """Whether a condition holds; None if that can't be said."""
+
+    holds: bool | None
 
 
 class Outcome(NamedTuple):
@@ -53,7 +70,8 @@ class Outcome(NamedTuple):
         return frozenset[str]().union(*(rule.text_facts for rule in rules))
 
 
-_NOTHING: Final = Outcome()
+NOTHING: Final = Outcome()
+"""No rule has a say."""
 
 
 def needs_of(names: Iterable[str], facts: Mapping[str, Fact]) -> tuple[Need, ...]:
@@ -64,19 +82,60 @@ def needs_of(names: Iterable[str], facts: Mapping[str, Fact]) -> tuple[Need, ...
     return tuple(Need(prefix, stage, frozenset(each)) for (prefix, stage), each in grouped.items())
 
 
+class _Memory(Generic[_T]):
+    """What follows from some facts, for the facts it was asked about last; bounded in size."""
+
+    __slots__ = ("_held", "pick")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        chosen = sorted(names)
+        self.pick: Callable[[Mapping[str, Value]], Any] = (
+            itemgetter(*chosen) if chosen else _no_facts
+        )
+        self._held: dict[Any, _T] = {}
+
+    def get(self, key: Any) -> _T | None:
+        return self._held.get(key)
+
+    def put(self, key: Any, value: _T) -> None:
+        values = key if type(key) is tuple else (key,)
+        if sum(map(_characters, values)) > _MAX_REMEMBERED_CHARACTERS:
+            return  # nobody should be able to fill our memory with long texts
+        if len(self._held) >= _MAX_REMEMBERED:
+            self._held.clear()
+        self._held[key] = value
+
+
+class _Condition:
+    """A rule's condition, its answers remembered: facts that it does not name may change meanwhile."""
+
+    __slots__ = ("_memory", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self._memory: _Memory[_Answer] = _Memory(rule.when.facts)
+
+    def answer(self, facts: Mapping[str, Value], activation: Callable[[], Any]) -> bool | None:
+        key = self._memory.pick(facts)
+        known = self._memory.get(key)
+        if known is None:
+            known = _Answer(self.rule.when.evaluate(activation()))
+            self._memory.put(key, known)
+        return known.holds
+
+
 class Plan:
     """The rules of one stage, and the facts they name."""
 
-    __slots__ = ("_language", "_pick", "_remembered", "names", "needed", "needs", "rules")
+    __slots__ = ("_conditions", "_language", "_memory", "names", "needs", "stage")
 
-    def __init__(self, rules: tuple[Rule, ...], language: Language) -> None:
-        self.rules = rules
-        self.needed = frozenset[str]().union(*(rule.when.facts for rule in rules))
-        self.names = tuple(sorted(self.needed))
+    def __init__(self, stage: Stage, rules: tuple[Rule, ...], language: Language) -> None:
+        self.stage = stage
+        self.names = frozenset[str]().union(*(rule.when.facts for rule in rules))
         self.needs = needs_of(self.names, language.facts)
+        self._conditions = tuple(map(_Condition, rules))
         self._language = language
-        self._pick = itemgetter(*self.names) if self.names else _no_facts
-        self._remembered: dict[Any, Outcome] = {}
+        self._memory: _Memory[Outcome] = _Memory(self.names)
 
     def judge(self, facts: Mapping[str, Value]) -> Outcome:
         """Ask the rules.
@@ -84,20 +143,26 @@ class Plan:
         Raises:
             KeyError: one of `names` is not among the facts.
         """
-        key = self._pick(facts)
-        outcome = self._remembered.get(key)
+        key = self._memory.pick(facts)
+        outcome = self._memory.get(key)
         if outcome is None:
-            outcome = self.judge_anew(facts)
-            self._remember(key, outcome)
+            outcome = self._ask(facts)
+            self._memory.put(key, outcome)
         return outcome
 
-    def judge_anew(self, facts: Mapping[str, Value]) -> Outcome:
-        """Ask the rules, whatever is remembered."""
-        activation = self._language.activation({name: facts[name] for name in self.names})
+    def _ask(self, facts: Mapping[str, Value]) -> Outcome:
+        prepared: list[Any] = []
+
+        def activation() -> Any:  # made only if a condition has to be evaluated
+            if not prepared:
+                named = {name: facts[name] for name in self.names}
+                prepared.append(self._language.activation(named))
+            return prepared[0]
+
         tags: list[Rule] = []
         shadow: list[str] = []
-        for rule in self.rules:
-            answer = rule.when.evaluate(activation)
+        for condition in self._conditions:
+            rule, answer = condition.rule, condition.answer(facts, activation)
             has_failed = answer is None and rule.on_error is OnError.DEFER
             if not (answer or has_failed or (answer is None and rule.on_error is OnError.BREAK)):
                 continue
@@ -111,15 +176,7 @@ class Plan:
                 break
             else:
                 return Outcome(rule, False, tuple(tags), tuple(shadow))  # noqa: FBT003
-        return Outcome(tags=tuple(tags), shadow=tuple(shadow)) if tags or shadow else _NOTHING
-
-    def _remember(self, key: Any, outcome: Outcome) -> None:
-        values = key if type(key) is tuple else (key,)
-        if sum(map(_characters, values)) > _MAX_REMEMBERED_CHARACTERS:
-            return  # nobody should be able to fill our memory with long texts
-        if len(self._remembered) >= _MAX_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[key] = outcome
+        return Outcome(tags=tuple(tags), shadow=tuple(shadow)) if tags or shadow else NOTHING
 
 
 class Engine:
@@ -131,7 +188,7 @@ class Engine:
         self._plans: dict[Stage, Plan | None] = {}
         for stage in Stage:
             here = tuple(rule for rule in self.rules if rule.at is stage)
-            self._plans[stage] = Plan(here, language) if here else None
+            self._plans[stage] = Plan(stage, here, language) if here else None
         self.tag_headers = frozenset(
             rule.tag.header.lower().encode() for rule in self.rules if rule.tag
         )
@@ -149,7 +206,7 @@ class Engine:
 
 def put_into_words(outcome: Outcome, facts: Mapping[str, Value]) -> Verdict:
     """Make the verdict of an outcome; `facts` hold at least its `text_facts`."""
-    if outcome is _NOTHING:
+    if outcome is NOTHING:
         return COMPLIANT
     tags = tuple((r.tag.header, r.tag.value.render(facts)) for r in outcome.tags if r.tag)
     rule = outcome.decided

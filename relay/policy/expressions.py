@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from relay.errors import ConfigurationError
-from relay.policy.facts import FactType, Missing, Stage
+from relay.policy.facts import FactType, Stage
 from relay.policy.syntax_tree import read_tree
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ _TYPES: Final = {
     FactType.DOUBLE: cel.Type.DOUBLE,
     FactType.STRING: cel.Type.STRING,
     FactType.STRINGS: cel.Type.List(cel.Type.STRING),
+}
+_PYTHON_TYPES: Final = {
+    FactType.BOOL: bool,
+    FactType.INT: int,
+    FactType.DOUBLE: float,
+    FactType.STRING: str,
+    FactType.STRINGS: tuple,
 }
 _STAGES: Final = tuple(Stage)
 
@@ -119,12 +126,15 @@ class Language:
         return Expression(text, names, compiled)
 
     def activation(self, values: Mapping[str, Value]) -> Any:
-        """Make facts ready for `Expression.evaluate`; those that are `Missing` are not there."""
+        """Make facts ready for `Expression.evaluate`.
+
+        Those that are `Missing` are not there, nor those that are not of their declared type.
+        """
         return self._environment.Activation(
             {
                 name: _encodable(value)
                 for name, value in values.items()
-                if type(value) is not Missing
+                if type(value) is _PYTHON_TYPES[self.facts[name].type]
             }
         )
 

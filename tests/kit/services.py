@@ -15,11 +15,11 @@ from relay.live_policy import offload
 from relay.model import Delivery, TrustDecision, TrustStatus
 from relay.policy.check import Tools
 from relay.policy.consequences import Consequences
-from relay.policy.restrictions import Restrictions
 from relay.settings import CertificateFiles, Limits, Listener, Timeouts
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
 from relay.state.memory import MemoryStore
+from relay.state.watching import Watcher
 from tests.kit.policy import FakePolicies, panel
 from tests.kit.zones import FakeResolver
 
@@ -179,12 +179,13 @@ class World:
     timeouts: Timeouts = field(default_factory=Timeouts)
     policies: FakePolicies = field(default_factory=FakePolicies)
     store: MemoryStore = field(default_factory=MemoryStore)
-    restrictions: Restrictions = field(default_factory=Restrictions)
+    watcher: Watcher = field(init=False)
     consequences: Consequences = field(init=False)
     panel: Panel = field(init=False)
 
     def __post_init__(self) -> None:
-        self.consequences = Consequences(self.restrictions, (), timedelta(days=30))
+        self.watcher = Watcher(self.store, self.clock, lambda: None)
+        self.consequences = Consequences(self.watcher.view, (), timedelta(days=30))
         tools = Tools("edge.example.org", self.clock, FakeResolver(), self.store, offload)
         self.panel = panel(tools)
 
@@ -200,7 +201,7 @@ class World:
             panel=self.panel,
             consequences=self.consequences,
             bans_are_permanent=True,
-            store=self.store,
+            restrict=self.watcher.restrict,
             next_hop=self.next_hop,
             budget=self.budget,
             statistics=self.budget,
