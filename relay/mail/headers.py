@@ -15,6 +15,7 @@ from relay.mail.addresses import parse_address_list
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from relay.mail.mime import Structure
     from relay.model import Address
 
 __all__ = ["MAX_HEADER_BYTES", "Field", "HeaderBlock", "split"]
@@ -42,9 +43,10 @@ class HeaderBlock:
         end: where the header ends: the offset of the empty line, or of the body if there is none.
         fields: the fields in order. A line that is none, in the middle, has the name b"".
         is_too_long: the header is longer than MAX_HEADER_BYTES, and `fields` can't be relied on.
+        structure: the message's parts, once `mime.structure_of` has found them.
     """
 
-    __slots__ = ("__weakref__", "end", "fields", "is_too_long", "message")
+    __slots__ = ("__weakref__", "end", "fields", "is_too_long", "message", "structure")
 
     def __init__(
         self, message: bytes, end: int, fields: list[Field], *, is_too_long: bool = False
@@ -53,6 +55,7 @@ class HeaderBlock:
         self.end = end
         self.fields = fields
         self.is_too_long = is_too_long
+        self.structure: Structure | None = None
 
     @property
     def is_separated(self) -> bool:

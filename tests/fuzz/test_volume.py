@@ -15,6 +15,7 @@ from tests.fuzz import (
     test_clienthello,
     test_commands,
     test_framing,
+    test_mime,
     test_proxy_protocol,
     test_replies,
 )
@@ -47,6 +48,12 @@ def as_text(test):
 
 
 TARGETS = {
+    "mime": (
+        test_mime.SEEDS,
+        as_it_is(
+            test_mime.test_whatever_comes_has_parts_that_lie_in_it_one_after_the_other,
+        ),
+    ),
     "commands": (test_commands.SEEDS, with_cuts(test_commands.test_the_cuts_make_no_difference)),
     "data framing": (test_framing.SEEDS, with_cuts(test_framing.test_data_is_read_as_the_rfc_says)),
     "bare newlines": (
