@@ -131,7 +131,8 @@ def read_answer(wire: bytes, kind: str, *, trust_ad: bool) -> Reading:
 def _encode(name: str) -> bytes:
     """Spell a name for the wire: U-labels as A-labels, all else byte by byte (RFC 2181 11)."""
     try:
-        labels = to_ascii(name).encode("ascii").split(b".") if name else []
+        name = to_ascii(name).removesuffix(".")
+        labels = name.encode("ascii").split(b".") if name else []
         wire = dns.name.Name([*labels, b""]).to_wire()
     except (dns.exception.DNSException, ValueError) as error:
         raise NoSuchName(str(error)) from error
@@ -164,11 +165,15 @@ def _spell_address(record: Any) -> str:
 
 
 def _spell_target(record: Any) -> str:
-    return str(record.target.to_text(omit_final_dot=True)).lower()
+    return _spell_name(record.target)
 
 
 def _spell_exchange(record: Any) -> str:
-    return f"{record.preference} {record.exchange.to_text(omit_final_dot=True).lower()}"
+    return f"{record.preference} {_spell_name(record.exchange)}"
+
+
+def _spell_name(name: dns.name.Name) -> str:
+    return name.to_text().lower().removesuffix(".")  # the root, as in a null MX (RFC 7505 3), is ""
 
 
 def _spell_strings(record: Any) -> str:

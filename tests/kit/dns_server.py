@@ -11,6 +11,7 @@ Zones are spelled as in `tests/kit/zones.py`. Knows nothing of the relay.
 from __future__ import annotations
 
 import contextlib
+import socket
 import socketserver
 import threading
 from enum import StrEnum
@@ -53,11 +54,12 @@ class Fault(StrEnum):
     WRONG_NAME = "wrong_name"  # over UDP: an answer to another question comes first
     WRONG_CASE = "wrong_case"  # over UDP, the name in lower case however it was asked
     GARBAGE = "garbage"  # bytes that are no message, and nothing after them
+    ALONE = "alone"  # forged answers, and then none
     NO_SOA = "no_soa"  # negative answers without a SOA record
 
 
 class DnsServer:
-    """Serves `zones` on a loopback port; `faults` holds by name what goes wrong, "" is every name.
+    """Serves `zones` on a loopback port; `faults` holds by name, or "name KIND", what goes wrong; "" is every name.
 
     `asked` remembers (transport, name, kind). `secure` names get the AD bit. Records have `ttl`,
     what is not there `negative_ttl`. A forged answer says 192.0.2.66.
@@ -78,6 +80,7 @@ class DnsServer:
         self.ttl = 300
         self.negative_ttl = 60
         self.connections = 0
+        self.open_sockets: set[socket.socket] = set()
         self._released = threading.Event()
         self._stopped = threading.Event()
         self._udp, self._tcp = self._bind(port)
@@ -101,6 +104,12 @@ class DnsServer:
         """Let the answers go that `Fault.HELD` holds back."""
         self._released.set()
 
+    def hang_up(self) -> None:
+        """End the TCP connections that are open; new ones may come."""
+        for each in tuple(self.open_sockets):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
     def stop(self) -> None:
         """Be gone: the port is closed."""
         if self._stopped.is_set():
@@ -110,6 +119,7 @@ class DnsServer:
         for server in (self._udp, self._tcp):
             server.shutdown()
             server.server_close()
+        self.hang_up()
         for thread in self._threads:
             thread.join(10)
 
@@ -130,10 +140,12 @@ class DnsServer:
         """Return what goes out for one question, in order."""
         query = dns.message.from_wire(wire)
         question = query.question[0]
-        name = question.name.to_text(omit_final_dot=True).lower()
+        name = _text(question.name)
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append((transport, name, kind))
-        faults = self.faults.get(name, self.faults.get("", ()))
+        faults = next(
+            (self.faults[of] for of in (f"{name} {kind}", name, "") if of in self.faults), ()
+        )
         if Fault.HELD in faults:
             self._released.wait(30)
         if Fault.SILENT in faults:
@@ -143,6 +155,8 @@ class DnsServer:
         forged: list[bytes] = []
         if transport == "udp":
             forged = [_forge(query, fault) for fault in faults if fault in _FORGERIES]
+        if Fault.ALONE in faults:
+            return forged
         return [*forged, self._answer(query, name, kind, faults, transport)]
 
     def _answer(
@@ -193,7 +207,7 @@ class DnsServer:
             alias = _rrset(owner, "CNAME", records["CNAME"], self.ttl)
             answer.answer.append(alias)
             owner = cast("Any", alias[0]).target
-            name = owner.to_text(omit_final_dot=True).lower()
+            name = _text(owner)
         else:
             return
         if has_soa:
@@ -243,11 +257,16 @@ class _TcpHandler(socketserver.BaseRequestHandler):
         self.request.settimeout(10)
         with contextlib.suppress(dns.exception.DNSException, OSError):
             sock = tls.wrap_socket(self.request, server_side=True) if tls else self.request
+            owner.open_sockets.add(sock)
             with sock, sock.makefile("rb") as reader:
                 while len(length := reader.read(2)) == 2:
                     wire = reader.read(int.from_bytes(length))
                     for reply in owner.replies(wire, "tls" if tls else "tcp"):
                         sock.sendall(len(reply).to_bytes(2) + reply)
+
+
+def _text(name: dns.name.Name) -> str:
+    return b".".join(name.labels[:-1]).decode("utf-8", "surrogateescape").lower()
 
 
 def _rrset(owner: dns.name.Name, kind: str, records: Any, ttl: int) -> dns.rrset.RRset:
