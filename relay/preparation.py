@@ -11,8 +11,11 @@ import pwd
 import resource
 from typing import TYPE_CHECKING
 
+import structlog
+
 from relay.http_process import http_addresses
 from relay.net.listener import open_sockets
+from relay.revocation.stapling import unmet_demands
 
 if TYPE_CHECKING:
     import socket
@@ -21,10 +24,20 @@ if TYPE_CHECKING:
 
     from relay.config import Configuration
     from relay.control import ControlServer
+    from relay.material import Material
+    from relay.revocation.stapling import Presented
     from relay.settings import Settings
     from relay.toml_lines import KeyPath
 
-__all__ = ["close_all", "open_listeners", "prepare_state", "raise_descriptor_limit"]
+__all__ = [
+    "check_staples",
+    "close_all",
+    "open_listeners",
+    "prepare_state",
+    "raise_descriptor_limit",
+]
+
+log = structlog.get_logger("gatepost")
 
 SPARE_DESCRIPTORS = 512
 """For next hops, files and pipes, besides one a connection."""
@@ -114,3 +127,39 @@ def close_all(sockets: Iterable[socket.socket]) -> None:
     """Let go of sockets."""
     for listening in sockets:
         listening.close()
+
+
+def check_staples(
+    configuration: Configuration,
+    material: Material,
+    shown_until: Mapping[str, float],
+    now: float,
+) -> None:
+    """See that certificates which demand an OCSP answer have one; say so, or refuse where asked to.
+
+    Args:
+        configuration: for the place of a mistake.
+        material: what the listeners present.
+        shown_until: until when there is an answer, by the certificate's SHA-256.
+        now: seconds since 1970.
+    """
+    for presented in unmet_demands(material, shown_until, now):
+        position = int(presented.key[1])
+        problem = "it demands a stapled OCSP answer, and " + _why_no_staple(presented)
+        if configuration.settings.listener[position].must_staple == "refuse":
+            raise configuration.mistake(
+                f"the certificate {presented.certificate.subject}: {problem}",
+                remedy='mend that (the log says more), or set `must_staple = "warn"`',
+                at=presented.key,
+            )
+        log.warning(
+            "certificate without a staple",
+            certificate=presented.certificate.subject,
+            problem=problem,
+        )
+
+
+def _why_no_staple(presented: Presented) -> str:
+    if presented.issuer is None:
+        return "its CA's certificate is not in its chain"
+    return "none has come" if presented.urls else "it names no OCSP responder"

@@ -36,8 +36,14 @@ from relay.keeper_process import KeeperProcess, keep
 from relay.material import load_material, read_allowlist, read_text
 from relay.net.notify import Notifier
 from relay.net.tally import Tally
-from relay.preparation import close_all, open_listeners, prepare_state, raise_descriptor_limit
 from relay.policy_files import load_policies
+from relay.preparation import (
+    check_staples,
+    close_all,
+    open_listeners,
+    prepare_state,
+    raise_descriptor_limit,
+)
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
@@ -94,6 +100,7 @@ class Supervisor:
         self._asking_for_reload: list[Caller] = []
         self._restart_at: float | None = None
         self._restart_delay = 1.0
+        self._is_preparing = False
         self._is_stopping = False
         self._stop_at = 0.0
         self._started = time.monotonic()
@@ -134,10 +141,12 @@ class Supervisor:
         self._keeper = KeeperProcess(self._selector, self._become_keeper, self._hear_keeper)
         self._http = HttpProcess(self._selector, self._become_http)
         self._watch()
-        self._prepare_workers()
-        while len(self._crew) or not self._is_stopping:
-            self._wait()
-        self._clean_up()
+        try:
+            self._prepare_workers()
+            while len(self._crew) or not self._is_stopping:
+                self._wait()
+        finally:
+            self._clean_up()
         return 0
 
     def _load(self) -> tuple[config.Configuration, app.Blueprint]:
@@ -232,6 +241,7 @@ class Supervisor:
 
     def _prepare_workers(self) -> None:
         """Have the configuration's revocation lists read first: nobody revoked slips in meanwhile."""
+        self._is_preparing = True
         self._restart_at = time.monotonic() + MAX_PREPARATION_SECONDS
         self._start_side_processes()
 
@@ -244,12 +254,27 @@ class Supervisor:
 
     def _fill_up(self) -> None:
         """Fork what is missing of the current generation."""
+        if self._is_preparing and not self._is_prepared():
+            return
         for _ in range(self._worker_count() - len(self._crew.of(self._generation))):
             if not self._crew.has_room:
                 self._crew.order(self._crew.workers[0], {"order": "drain"})
                 self._restart_at = time.monotonic() + 1
                 return
             self._crew.fork(self._generation, self._become_worker)
+
+    def _is_prepared(self) -> bool:
+        """Whether workers can begin, the keeper having done what it can; a reload is given up if not."""
+        self._is_preparing = False
+        shown_until = self._keeper.shown_until()
+        try:
+            check_staples(self._configuration, self._blueprint.material, shown_until, time.time())
+        except ConfigurationError as error:
+            if self._previous is None:
+                raise
+            self._abandon_reload(self._previous, str(error))
+            return False
+        return True
 
     def _become_worker(self, slot: int, control: socket.socket) -> NoReturn:
         """The child's side of the fork."""
@@ -376,7 +401,7 @@ class Supervisor:
             return
         log.error("worker died", pid=worker.pid, exit_code=code)
         if not worker.is_ready and self._previous is not None:
-            self._abandon_reload(self._previous)
+            self._abandon_reload(self._previous, "a new worker failed to start; see the log")
             return
         delay = 0.0
         if time.monotonic() - worker.started < LONG_LIFE_SECONDS:
@@ -407,8 +432,8 @@ class Supervisor:
         self._prepare_workers()
         return None
 
-    def _abandon_reload(self, previous: _Previous) -> None:
-        """A new worker died before it was ready: the old generation serves on."""
+    def _abandon_reload(self, previous: _Previous, problem: str) -> None:
+        """A new worker died before it was ready, say: the old generation serves on."""
         self._previous = None
         self._crew.kill(self._crew.of(self._generation))
         for address, listening in self._sockets.items():
@@ -420,8 +445,8 @@ class Supervisor:
         self._generation = max(older, default=self._generation + 1)
         self._restart_at = time.monotonic() + 1
         self._start_side_processes()
-        log.error("reload failed, the old workers go on")
-        self._answer_reload({"ok": False, "error": "a new worker failed to start; see the log"})
+        log.error("reload failed, the old workers go on", problem=problem)
+        self._answer_reload({"ok": False, "error": problem})
 
     def _watch(self) -> None:
         """Remember the state of all files that the configuration names."""

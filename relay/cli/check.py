@@ -53,11 +53,13 @@ def check(
 def _find(configuration: "Configuration", *, connect: bool) -> "list[Finding]":
     from relay import app
     from relay.cli.findings import Machine, find
+    from relay.cli.staple_findings import find_unstapled
     from relay.material import load_material
 
     material = load_material(configuration)
     blueprint = app.build(material)
     found = find(configuration, material, Machine.this())
+    found += find_unstapled(configuration, material)
     if connect:
         from relay.cli.next_hops import try_next_hops
 

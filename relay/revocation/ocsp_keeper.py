@@ -94,7 +94,7 @@ class OcspKeeper:
         """Tell what is kept; ask about those of our own certificates that are of no use without."""
         now = self._now()
         for question in self._folder.read():
-            if await self._take_up(question):
+            if self._take_up(question):
                 self._questions[question.key] = question
             await asyncio.sleep(0)
         skew = self._settings.ocsp_clock_skew
@@ -121,7 +121,7 @@ class OcspKeeper:
         for task in self._tasks:
             task.cancel()
 
-    async def _take_up(self, question: Question) -> bool:
+    def _take_up(self, question: Question) -> bool:
         """Judge a kept answer anew; return whether the question is still one."""
         is_ours = question.key in self._own
         if (question.wanted is None and not is_ours) or self._is_forgotten(question):
@@ -203,6 +203,7 @@ class OcspKeeper:
         if self._is_forgotten(question):
             self._forget(question)
         elif not question.is_asked:
+            question.is_asked = True  # from now on: the task begins later
             self._start_task(self._ask(question))
 
     def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -229,6 +230,8 @@ class OcspKeeper:
             exchange = Exchange(Answer(Outcome.UNREACHABLE, "an error of our own, see the log"))
         finally:
             question.is_asked = False
+        if question.key not in self._questions:
+            return  # room was needed
         self._take(question, exchange)
         self._report(question, urls[0] if urls else "")
         self._tell(list(question.news(self._settings.ocsp_clock_skew)))
