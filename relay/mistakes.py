@@ -111,7 +111,7 @@ def _explain(
         return f"{format_key(key)} is missing", _EXAMPLES.get(name, f"add `{name} = ...`")
     if kind == "too_short":
         return f"{format_key(key)} is empty", _EXAMPLES.get(name, "name at least one")
-    if kind == "literal_error":
+    if kind in {"literal_error", "enum"}:
         words = str(context["expected"]).replace("'", "")
         return f"{shown} is not known", _special_remedy(key, value) or f"use {words}"
     if kind == "value_error":

@@ -6,6 +6,7 @@ Every mistake is found here, with its file, its line and a caret under the place
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -35,6 +36,7 @@ __all__ = ["DEFAULTS", "Policies", "compile_stacks", "load_policies"]
 DEFAULTS: Final = "defaults"
 """The name of the policy that comes with the relay."""
 
+_EXCERPT_CHARACTERS: Final = 100
 _PACKAGE: Final = "relay.policy"
 _LIST_NAME: Final = "a list is named in small letters, digits and _"
 _RESERVED: Final = frozenset(
@@ -60,8 +62,9 @@ class _Document(NamedTuple):
             place = place[:-1]
         line = self.lines[place]
         if offset is None:
-            return ConfigurationError(problem, remedy=remedy, path=self.path, line=line)
-        line, excerpt = _point_at(self.text, line, self._value(key), offset)
+            excerpt = _point_at_value(self.text.splitlines()[line - 1])
+        else:
+            line, excerpt = _point_at(self.text, line, self._value(key), offset)
         return ConfigurationError(
             problem, remedy=remedy, path=self.path, line=line, excerpt=excerpt
         )
@@ -76,15 +79,25 @@ class _Document(NamedTuple):
 def _point_at(text: str, line: int, value: str, offset: int) -> tuple[int, str]:
     """Find a place in a TOML string: its line, and that line with a caret below the place."""
     row = value.count("\n", 0, offset)
-    start = value.rfind("\n", 0, offset) + 1
+    column = offset - value.rfind("\n", 0, offset) - 1
     shown = value.split("\n")[row]
-    column = offset - start
     for number, source in enumerate(text.splitlines()[line - 1 :], line):
         if shown and shown in source:
-            indent = len(source) - len(source.lstrip())
-            caret = source.index(shown) + column - indent
-            return number, f"    {source.strip()}\n    {' ' * caret}^"
-    return line, f"    {shown}\n    {' ' * column}^"  # written with escapes
+            return number, _excerpt(source, source.index(shown) + column)
+    return line, _excerpt(shown, column)  # written with escapes
+
+
+def _point_at_value(source: str) -> str:
+    """The same for a whole value."""
+    found = re.match(r"[^=\[\]]*=\s*|\s*", source)
+    return _excerpt(source, found.end() if found else 0)
+
+
+def _excerpt(source: str, column: int) -> str:
+    """A line with a caret below a place of it; of a long line, what is around the place."""
+    start = max(len(source) - len(source.lstrip()), column - _EXCERPT_CHARACTERS // 2)
+    shown = source[start : start + _EXCERPT_CHARACTERS].replace("\t", " ")
+    return f"    {shown}\n    {' ' * (column - start)}^"
 
 
 @dataclass

@@ -167,7 +167,7 @@ class Language:
                 raise ExpressionMistake(
                     f"the pattern {call.text!r} is no regular expression: {reason}",
                     "correct it (RE2 syntax)",
-                    max(offset, text.find(call.text)),
+                    max(offset, text.find(call.text, text.find("(", offset) + 1)),
                 )
 
     def _explain(self, text: str, message: str) -> ExpressionMistake:
@@ -185,9 +185,7 @@ class Language:
             return self._unknown(text, unknown[1], offset)
         if overload := _OVERLOAD.match(problem):
             return _misapplied(overload[1], overload[2], offset)
-        words = problem.removeprefix("Syntax error: ").partition(" expecting {")[0]
-        words = words.replace("'<EOF>'", "the end").replace("<EOF>", "the end")
-        return ExpressionMistake(f"not understood: {words}", "correct the condition", offset)
+        return _misspelled(problem, offset)
 
     def _unknown(self, text: str, name: str, offset: int) -> ExpressionMistake:
         group, _, word = name.partition(".")
@@ -207,18 +205,37 @@ class Language:
         if not word and members:
             remedy = f"name one of its facts: {', '.join(members)}"
             return ExpressionMistake(f"`{name}` is no fact by itself", remedy, offset)
+        if text[offset : offset + 1] == "(":
+            place = max(text.rfind(name, 0, offset), 0)
+            known = ", ".join(_FUNCTIONS)
+            return ExpressionMistake(f"unknown function `{name}`", f"there are: {known}", place)
         near = get_close_matches(name, self.facts, n=1, cutoff=0.5)
-        if near and (word or len(name) > 3):
-            remedy = f"did you mean `{near[0]}`?"
-        else:
-            remedy = "see docs/facts.md for what there is"
-        kind = "function" if text[offset : offset + 1] == "(" else "fact"
-        return ExpressionMistake(f"unknown {kind} `{name}`", remedy, _place_of(text, name))
+        remedy = f"did you mean `{near[0]}`?" if near else "see docs/facts.md for what there is"
+        return ExpressionMistake(f"unknown fact `{name}`", remedy, _place_of(text, name))
 
 
 _MESSAGE: Final = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*?)(?:\n \||\n|$)")
 _UNDECLARED: Final = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD: Final = re.compile(r"found no matching overload for '([^']*)' applied to '([^']*)'")
+
+
+_FUNCTIONS: Final = (
+    "startsWith", "endsWith", "contains", "matches", "size", "exists", "all", "filter", "int",
+    "double", "string",
+)  # fmt: skip
+_DOUBLED: Final = {"=": "==", "&": "&&", "|": "||"}
+
+
+def _misspelled(problem: str, offset: int) -> ExpressionMistake:
+    """What the parser says, in words."""
+    if "<EOF>" in problem:
+        return ExpressionMistake("the condition ends too early", "write the rest of it", offset)
+    strange = re.search(r"(?:token recognition error at:|input) '(.*?)\s*'", problem)
+    if strange is None:
+        return ExpressionMistake("the condition can't be read here", "correct it", offset)
+    meant = _DOUBLED.get(strange[1])
+    remedy = f"write `{meant}`" if meant else "correct it"
+    return ExpressionMistake(f"`{strange[1]}` makes no sense here", remedy, offset)
 
 
 def _misapplied(function: str, arguments: str, offset: int) -> ExpressionMistake:

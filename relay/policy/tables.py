@@ -21,7 +21,7 @@ __all__ = ["ListTable", "PolicyTable", "RuleTable"]
 class RuleTable(Table):
     """One rule. In a later file, one of the same name replaces the keys it has, and keeps the others."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
     """Its name, in replies to you: the audit trail, metrics and `gatepost policy`."""
 
     at: Stage
