@@ -25,6 +25,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import interpreter
 from contestants import CONTESTANTS, Contestant
 from profiling import profile_worker
 from report import Cell, Idle, Measured, format_report
@@ -112,8 +113,8 @@ def run(arguments: argparse.Namespace, running: list[Contestant]) -> str:
     middle = {cell: _median(runs) for cell, runs in cells.items()}
     source = next((c.tree.source for c in running if c.tree), "the sink itself")
     about = (
-        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python "
-        f"{platform.python_version()}. Medians of {arguments.repeat}, interleaved. CPU from {source}."
+        f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, {interpreter.describe()}. "
+        f"Medians of {arguments.repeat}, interleaved. CPU from {source}."
     )
     words = {name: text for name, (text, *_) in REGIMES.items()}
     return format_report(about, words, middle, idle)
@@ -150,6 +151,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse_arguments()
+    print(interpreter.describe(), flush=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gatepost-bench-")))
         certs = folder / "certs"
