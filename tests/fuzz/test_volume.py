@@ -14,6 +14,7 @@ from tests.fuzz import (
     test_allowlist,
     test_clienthello,
     test_commands,
+    test_dkim,
     test_framing,
     test_mime,
     test_proxy_protocol,
@@ -48,6 +49,14 @@ def as_text(test):
 
 
 TARGETS = {
+    "tag lists": (
+        test_dkim.VALUES + test_dkim.RECORDS,
+        as_it_is(test_dkim.test_a_tag_list_is_read_or_refused),
+    ),
+    "signatures": (test_dkim.VALUES, as_it_is(test_dkim.test_a_signature_is_read_or_refused)),
+    "key records": (test_dkim.RECORDS, as_it_is(test_dkim.test_a_key_record_is_read_or_refused)),
+    "DKIM": (test_dkim.MESSAGES, as_it_is(test_dkim.test_what_passes_was_signed)),
+    "ARC": (test_dkim.CHAINS, as_it_is(test_dkim.test_a_chain_that_passes_was_sealed)),
     "mime": (
         test_mime.SEEDS,
         as_it_is(
