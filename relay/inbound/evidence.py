@@ -14,10 +14,10 @@ from relay.policy.facts import Missing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.inbound.judging import Facts
     from relay.inbound.transaction import Transaction
     from relay.model import Delivery, Restriction, TlsFacts, TrustDecision
     from relay.policy.case import Case
+    from relay.policy.facts import Facts
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
 

@@ -2,8 +2,9 @@
 
 A check is asked only for what the rules of the stage name, and not again before what it is about
 has changed: the connection, the greeting, the transaction, the recipient, the message. Checks that
-know at once come first, those that wait run side by side, each with its deadline. What goes wrong
-in a check is a fact that is `Missing`, never a way through. Knows no rule and no reply of its own.
+know at once come first; those that wait are asked only if the verdict then depends on them, side by
+side, each with its deadline. What goes wrong in a check is a fact that is `Missing`, never a way
+through. Knows no rule and no reply of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from relay.errors import Unavailable
 from relay.inbound import evidence
 from relay.policy.engine import NOTHING, needs_of, put_into_words
-from relay.policy.facts import Missing, Stage
+from relay.policy.facts import Facts, Missing, Stage
 from relay.policy.verdict import COMPLIANT
 
 if TYPE_CHECKING:
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from relay.policy.verdict import Verdict
     from relay.ports import AuditSink
 
-__all__ = ["Facts", "Judging", "Panel"]
-
-Facts = dict[str, "Value"]
+__all__ = ["Judging", "Panel"]
 
 _OF_CONNECTION: Final = frozenset({Stage.CONNECT, Stage.HELLO})
 
@@ -71,9 +70,9 @@ class Judging:
         self._panel = panel
         self._case = case
         self._audit = audit
-        self._connection: Facts = {}
-        self._transaction: Facts = {}
-        self._recipient: Facts = {}
+        self._connection: Facts = Facts()
+        self._transaction: Facts = Facts()
+        self._recipient: Facts = Facts()
         self._recipient_verdict = COMPLIANT
         self._marks: list[
             tuple[Stage, Verdict]
@@ -85,26 +84,24 @@ class Judging:
     def greeted(self) -> None:
         """Forget what is about the greeting or the identity: there is another one."""
         facts = self._panel.facts
-        self._connection = {
-            name: value
-            for name, value in self._connection.items()
-            if facts[name].stage is Stage.CONNECT
-        }
+        self._connection = Facts(
+            {n: v for n, v in self._connection.items() if facts[n].stage is Stage.CONNECT}
+        )
         if self._marks:
             self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
 
     def begin_transaction(self) -> None:
         """Forget what was about the last transaction."""
-        self._transaction = {
-            name: value for name, value in self._connection.items() if type(value) is not Missing
-        }
+        self._transaction = Facts(
+            {n: value for n, value in self._connection.items() if type(value) is not Missing}
+        )
         self.recipients = []
         if self._marks:
             self._marks = [each for each in self._marks if each[0] in _OF_CONNECTION]
 
     def recipient_accepted(self) -> None:
         """Keep what was found out of the recipient judged last: it belongs to the message."""
-        own = {name: v for name, v in self._recipient.items() if name not in self._transaction}
+        own = Facts({n: v for n, v in self._recipient.items() if n not in self._transaction})
         if own:
             self.recipients.append(own)
         if self._recipient_verdict is not COMPLIANT:
@@ -118,10 +115,15 @@ class Judging:
         if plan is None:
             return COMPLIANT
         facts = self._facts_at(stage)
-        await self._gather(plan.needs, facts)
+        self._ask_ready(plan.needs, facts)
         outcome = plan.judge(facts)
+        while outcome.pending:
+            await self._ask_waiting(needs_of(outcome.pending, engine.facts), facts)
+            outcome = plan.judge(facts)
         if outcome is not NOTHING:
-            await self._gather(needs_of(outcome.text_facts, engine.facts), facts)
+            needs = needs_of(outcome.text_facts, engine.facts)
+            self._ask_ready(needs, facts)
+            await self._ask_waiting(needs, facts)
         verdict = put_into_words(outcome, facts)
         if stage is Stage.RECIPIENT:
             self._recipient_verdict = verdict
@@ -152,26 +154,29 @@ class Judging:
 
     def _facts_at(self, stage: Stage) -> Facts:
         if stage is Stage.RECIPIENT:
-            self._recipient = dict(self._transaction)
+            self._recipient = Facts(self._transaction)
         return self.facts(stage)
 
     # --- facts --------------------------------------------------------------------------------
 
-    async def _gather(self, needs: tuple[Need, ...], facts: Facts) -> None:
-        """Have the checks report what is not known yet."""
-        waiting: list[Need] = []
+    def _ask_ready(self, needs: tuple[Need, ...], facts: Facts) -> None:
+        """Have the checks that know at once report what is not known yet."""
         for need in needs:
-            if facts.keys() >= need.facts:
-                continue
-            check = self._panel.ready.get(need.prefix)
-            if check is None:
-                waiting.append(need)
-            else:
-                self._keep(need, self._report(check, need), facts)
-        if waiting:
-            reports = await _side_by_side([self._ask(need) for need in waiting])
-            for need, report in zip(waiting, reports, strict=True):
-                self._keep(need, report, facts)
+            if not facts.keys() >= need.facts:
+                check = self._panel.ready.get(need.prefix)
+                if check is not None:
+                    self._keep(need, self._report(check, need), facts)
+
+    async def _ask_waiting(self, needs: tuple[Need, ...], facts: Facts) -> None:
+        """Have the checks that wait report what is not known yet, side by side."""
+        waiting = [
+            need
+            for need in needs
+            if need.prefix in self._panel.waiting and not facts.keys() >= need.facts
+        ]
+        reports = await _side_by_side([self._ask(need) for need in waiting])
+        for need, report in zip(waiting, reports, strict=True):
+            self._keep(need, report, facts)
 
     def _report(self, check: Check, need: Need) -> Mapping[str, Value]:
         try:
@@ -214,6 +219,6 @@ _NOT_REPORTED: Final = Missing("not reported")
 async def _side_by_side(
     asked: list[Awaitable[Mapping[str, Value]]],
 ) -> list[Mapping[str, Value]]:
-    if len(asked) == 1:  # no task for one alone
-        return [await asked[0]]
+    if len(asked) < 2:  # no task for one alone
+        return [await each for each in asked]
     return await asyncio.gather(*asked)

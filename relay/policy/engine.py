@@ -1,8 +1,9 @@
 """Facts in, verdict out: the rules of a stage are asked in order, the first broken one decides.
 
 Pure, and so remembered: the same facts at the same stage have the same outcome, and a connection
-that sends one message after the other costs a look-up for each. Facts that only stand in texts
-(replies, tags) are asked for once a rule holds. Knows nothing of sessions and checks.
+that sends one message after the other costs a look-up for each. Facts that have to be waited for are asked
+for only if a condition depends on them (`false && unknown` is false), facts that only stand in texts
+(replies, tags) once a rule holds. Knows nothing of sessions and checks.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
-from relay.policy.facts import Fact, Missing, Stage
+from relay.policy.facts import Fact, Facts, Missing, Stage
 from relay.policy.rules import Action, OnError, Rule
 from relay.policy.verdict import COMPLIANT, Sanction, Verdict
 from relay.smtp.replies import Reply
@@ -37,6 +38,7 @@ _T = TypeVar("_T")
 UNAVAILABLE: Final = Reply(451, "4.3.0", ("This can't be checked now, try again later",))
 """The answer if a rule can't be evaluated: never "passed"."""
 
+_NOT_FOUND_OUT: Final = Missing("not found out")
 _MAX_REMEMBERED: Final = 1024
 _MAX_REMEMBERED_CHARACTERS: Final = 2_000
 
@@ -56,12 +58,16 @@ class _Answer(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Which rules have a say: `decided` refuses, or None; `has_failed` if it could not be evaluated."""
+    """Which rules have a say: `decided` refuses, or None; `has_failed` if it could not be evaluated.
+
+    While there are `pending` facts, there is no outcome yet: it depends on them.
+    """
 
     decided: Rule | None = None
     has_failed: bool = False
     tags: tuple[Rule, ...] = ()
     shadow: tuple[str, ...] = ()
+    pending: frozenset[str] = frozenset()
 
     @property
     def text_facts(self) -> frozenset[str]:
@@ -137,12 +143,8 @@ class Plan:
         self._language = language
         self._memory: _Memory[Outcome] = _Memory(self.names)
 
-    def judge(self, facts: Mapping[str, Value]) -> Outcome:
-        """Ask the rules.
-
-        Raises:
-            KeyError: one of `names` is not among the facts.
-        """
+    def judge(self, facts: Facts) -> Outcome:
+        """Ask the rules; what they need to know of what is not known yet is `pending`."""
         key = self._memory.pick(facts)
         outcome = self._memory.get(key)
         if outcome is None:
@@ -150,7 +152,7 @@ class Plan:
             self._memory.put(key, outcome)
         return outcome
 
-    def _ask(self, facts: Mapping[str, Value]) -> Outcome:
+    def _ask(self, facts: Facts) -> Outcome:
         prepared: list[Any] = []
 
         def activation() -> Any:  # made only if a condition has to be evaluated
@@ -161,22 +163,29 @@ class Plan:
 
         tags: list[Rule] = []
         shadow: list[str] = []
+        pending: set[str] = set()
         for condition in self._conditions:
             rule, answer = condition.rule, condition.answer(facts, activation)
+            if answer is None and (unknown := rule.when.facts - facts.keys()):
+                pending |= unknown
+                continue
             has_failed = answer is None and rule.on_error is OnError.DEFER
             if not (answer or has_failed or (answer is None and rule.on_error is OnError.BREAK)):
                 continue
             if rule.is_shadow:
                 shadow.append(rule.name)
-            elif has_failed:
-                return Outcome(rule, True, tuple(tags), tuple(shadow))  # noqa: FBT003
-            elif rule.then is Action.TAG:
+            elif rule.then is Action.TAG and not has_failed:
                 tags.append(rule)
-            elif rule.then is Action.ACCEPT:
-                break
             else:
-                return Outcome(rule, False, tuple(tags), tuple(shadow))  # noqa: FBT003
-        return Outcome(tags=tuple(tags), shadow=tuple(shadow)) if tags or shadow else NOTHING
+                is_refused = has_failed or rule.then is not Action.ACCEPT
+                decided = rule if is_refused else None
+                outcome = Outcome(decided, has_failed, tuple(tags), tuple(shadow))
+                break
+        else:
+            outcome = Outcome(tags=tuple(tags), shadow=tuple(shadow))
+        if pending:
+            return Outcome(pending=frozenset(pending))
+        return NOTHING if outcome == NOTHING else outcome
 
 
 class Engine:
@@ -199,9 +208,14 @@ class Engine:
         return self._plans[stage]
 
     def judge(self, stage: Stage, facts: Mapping[str, Value]) -> Verdict:
-        """Return the verdict on facts that are all there, those in texts too."""
+        """Return the verdict on facts that were found out before; others can't be any more."""
         plan = self._plans[stage]
-        return COMPLIANT if plan is None else put_into_words(plan.judge(facts), facts)
+        if plan is None:
+            return COMPLIANT
+        known = Facts(facts)
+        while pending := (outcome := plan.judge(known)).pending:
+            known.update(dict.fromkeys(pending, _NOT_FOUND_OUT))
+        return put_into_words(outcome, known)
 
 
 def put_into_words(outcome: Outcome, facts: Mapping[str, Value]) -> Verdict:

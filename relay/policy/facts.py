@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["Fact", "FactType", "Missing", "Stage", "Value"]
+__all__ = ["NOT_ASKED", "Fact", "FactType", "Facts", "Missing", "Stage", "Value"]
 
 
 class Stage(StrEnum):
@@ -51,5 +51,17 @@ class Missing(NamedTuple):
     reason: str
 
 
+NOT_ASKED = Missing("not asked")
+"""Stands for a fact that nobody has found out yet."""
+
 Value = bool | int | float | str | tuple[str, ...] | Missing
 """What a fact may be."""
+
+
+class Facts(dict[str, Value]):
+    """Facts by name; one that is not there is `NOT_ASKED`."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> Value:
+        return NOT_ASKED
