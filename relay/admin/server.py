@@ -132,7 +132,7 @@ class HttpServer:
         if methods is None:
             below = path.find("/", 1) + 1
             path, rest = path[:below], path[below:]
-            methods = self._routes.get(path) if below and rest else None
+            methods = self._routes.get(path)
         if methods is None:
             return answer_text(404)
         handler = methods.get("GET" if request.method == "HEAD" else request.method)

@@ -74,6 +74,25 @@ def children(pid: int) -> list[int]:
     return [int(line) for line in listed.stdout.split() if _is_alive(int(line))]
 
 
+def holders(port: int) -> set[int]:
+    """Return the processes that have a listening TCP socket of this IPv4 port (Linux only)."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = [line for line in lines if line[3] == "0A" and line[1].endswith(f":{port:04X}")]
+    wanted = {f"socket:[{line[9]}]" for line in listening}
+    return {pid for pid in _processes() if wanted & _open_files(pid)}
+
+
+def _processes() -> list[int]:
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
+
+
+def _open_files(pid: int) -> set[str]:
+    try:
+        return {os.readlink(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:  # it has just ended
+        return set()
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -150,6 +169,13 @@ class RelayProcess:
         """Run `gatepost WORDS --config ...` beside it."""
         return subprocess.run(
             [*COMMAND, *words, "--config", str(self.config)],
+            cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    def gatepost(self, *words: object, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        """Run `gatepost WORDS` as somebody else would, who has no configuration."""
+        return subprocess.run(
+            [*COMMAND, *map(str, words)],
             cwd=REPOSITORY, capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 
