@@ -55,6 +55,7 @@ _SPECIAL = {
 _PATTERNS = {
     "name": 'use lower-case letters, digits, "-" and "_", at most 32',
     "hostname": 'write a host name, as "edge.example.org"',
+    "url": 'write it as "http://ca.example.org"',
     "prefix": 'use letters, digits, ".", "_", ":" and "-", at most 64',
 }
 

@@ -70,6 +70,18 @@ client_certificate = {{ chain = "tls/edge.pem", key = "tls/edge.key" }}
 [limits]
 # Each may need two file descriptors: see LimitNOFILE= (systemd) or `ulimit -n`. Default: 10000.
 max_connections = 1000
+
+# Our CA on the network: its revocation lists and OCSP, and enrolment (docs/certificates.md).
+# [ca]
+# url = "http://edge.example.org"
+# address = "0.0.0.0:80"
+# [est]
+# address = "0.0.0.0:8443"
+# certificate = {{ chain = "tls/edge.pem", key = "tls/edge.key" }}
+
+# For probes and Prometheus: /healthz, /readyz, /metrics.
+# [admin]
+# address = "127.0.0.1:9025"
 """
 
 _OWN_CA = 'ca = ["ca/root.pem"]'

@@ -262,11 +262,34 @@ def test_a_mistake_is_one_line_with_place_problem_and_remedy(folder, old, new, l
         ("[revocation]\nsources = ['crl']\n[[revocation.authority]]\ncertificate = 'ca.pem'\nocsp_urls = ['http://ca.example']\n", "gatepost.toml:14: `ocsp_urls` say nothing without `ocsp` in `revocation.sources`; "),
         ("[revocation]\nsources = ['crl', 'crl']\n", "gatepost.toml:11: `sources` names one of them twice; "),
         ("[revocation]\nsources = []\n", "gatepost.toml:11: "),
+        ("[ca]\nurl = 'ftp://ca.example'\n", 'gatepost.toml:11: `ca.url` = "ftp://ca.example" is not allowed; write it as "http'),
+        ("[ca]\naddress = '0.0.0.0'\n", 'gatepost.toml:11: `ca.address`: "0.0.0.0" names no port; '),
+        ("[ca]\naddress = 'ca.example:80'\n", 'gatepost.toml:11: `ca.address`: "ca.example" is a name; '),
+        ("[ca]\naddress = '127.0.0.1:2525'\n", 'gatepost.toml:11: listener "partners" and [ca] both listen on 127.0.0.1:2525; '),
+        ("[ca]\naddress = '0.0.0.0:80'\n[admin]\naddress = '127.0.0.1:80'\n", "gatepost.toml:13: [ca] and [admin] both listen on 127.0.0.1:80; "),
+        ("[est]\naddress = '0.0.0.0:8443'\n", "gatepost.toml:11: `[est]` has no certificate; add `certificate"),
+        ("[est]\naddress = 'unix:/est'\ncertificate = { chain = 'c', key = 'k' }\n", "gatepost.toml:11: `[est]` is for other machines"),
+        ("[est]\nlifetime = '0s'\n", "gatepost.toml:11: `lifetime` = 0 leaves no time at all; "),
+        ("[admin]\naddress = '0.0.0.0:9025'\n", 'gatepost.toml:11: `admin.address` = "0.0.0.0:9025" is open to other machines; use "127.0.0.1:9025"; if it must be'),
+        ("[admin]\naddress = '[2001:db8::1]:9025'\n", 'gatepost.toml:11: `admin.address` = "[2001:db8::1]:9025" is open'),
     ],
 )  # fmt: skip
 def test_mistakes_further_down(folder, text, line):
     append(folder, text)
     assert [found[: len(line)] for found in mistakes(folder)] == [line]
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:9025", "[::1]:9025", "unix:/run/gatepost/admin.sock"]
+)
+def test_probes_of_this_machine_need_no_confession(folder, address):
+    append(folder, f'[admin]\naddress = "{address}"\n')
+    assert read(folder).settings.admin.address == address
+
+
+def test_probes_for_other_machines_do(folder):
+    append(folder, '[admin]\naddress = "0.0.0.0:9025"\nunsafe_bind = true\n')
+    assert read(folder).settings.admin.unsafe_bind
 
 
 @pytest.mark.parametrize(
