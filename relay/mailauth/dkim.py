@@ -89,10 +89,10 @@ def _read(header: HeaderBlock, field: Field, now: datetime) -> _Claim | Verifica
     value = header.message[field.start : field.stop].partition(b":")[2]
     try:
         signature = parse_dkim_signature(value, now)
+        return _Claim(signature, field, key_name(signature.domain, signature.selector))
     except Refusal as refusal:
         domain, selector = _place(value)
         return Verification(refusal.result, refusal.reason, domain, selector)
-    return _Claim(signature, field, key_name(signature.domain, signature.selector))
 
 
 def _place(value: bytes) -> tuple[str, str]:

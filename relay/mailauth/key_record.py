@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from relay.errors import Unavailable
+from relay.mail.idn import to_ascii
 from relay.mailauth.signature import parse_base64
 from relay.mailauth.tag_list import parse_tag_list
 from relay.mailauth.verification import DkimResult, Refusal
@@ -98,14 +99,11 @@ async def look_up_keys(
 
 
 def key_name(domain: str, selector: str) -> str:
-    """Return where the key is (RFC 6376 3.6.2.1), in A-labels (RFC 8616 4)."""
-    name = f"{selector}._domainkey.{domain}"
-    if name.isascii():
-        return name
-    return ".".join(
-        label if label.isascii() else f"xn--{label.encode('punycode').decode()}"
-        for label in name.split(".")
-    )
+    """Return where the key is (RFC 6376 3.6.2.1), in A-labels (RFC 8616 4). Raises Refusal."""
+    try:
+        return to_ascii(f"{selector}._domainkey.{domain}")
+    except ValueError:
+        raise Refusal("d= or s= is no domain") from None
 
 
 async def _look_up(name: str, resolver: Resolver) -> PublicKey | Refusal:

@@ -121,6 +121,14 @@ def test_no_body_takes_long(body, relaxed):
     assert time.process_time() - before < 1.0  # 4 MB; 10 to 60 ms here, quadratic would be minutes
 
 
+def test_a_large_body_is_relaxed_in_small_pieces():
+    # One call into C holds the interpreter, and with it the event loop, for as long as it takes.
+    lines = b"a  line of text \t with  blanks\r\n" * 100_000
+    pieces = list(canonicalization._relaxed_body(lines, 0))
+    assert len(pieces) > 40
+    assert max(map(len, pieces)) <= 64 * 1024 + 998
+
+
 HEADER = (
     b"Received: 1\r\nReceived: 2\r\nSubject: one\r\nreceived: 3\r\nX: \r\n folded\r\n\r\nbody\r\n"
 )

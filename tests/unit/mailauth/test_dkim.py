@@ -137,6 +137,13 @@ def test_a_signature_means_other_signatures_by_dkim_signature_and_not_itself():
     assert [each.result for each in verified(stripped, zones)] == ["fail"]
 
 
+def test_a_domain_with_letters_beyond_ascii_is_looked_up_in_ascii():
+    zones = zone(record(rsa_key()), "s1._domainkey.xn--bcher-kva.example")
+    for spelling in ("bücher.example", "xn--bcher-kva.example"):
+        (found,) = verified(signed(d=spelling, i="ü@news.bücher.example"), zones)
+        assert (found.result, found.domain) == ("pass", "bücher.example"), found.reason
+
+
 # --- keys -----------------------------------------------------------------------------------------
 
 WRONG_TYPE = ("permerror", "the key is of another type than the signature")
