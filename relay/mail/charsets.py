@@ -10,7 +10,7 @@ import binascii
 import re
 from typing import Final
 
-__all__ = ["decode", "decode_base64", "decode_words"]
+__all__ = ["base64_digits", "decode", "decode_base64", "decode_words"]
 
 _KNOWN: Final = frozenset(
     {
@@ -48,10 +48,15 @@ def decode_words(text: str) -> str:
 
 def decode_base64(data: bytes) -> bytes:
     """Read base64 as the most lenient reader would: what is not of the alphabet is skipped."""
-    digits = data.translate(None, _NOT_BASE64)
+    digits = base64_digits(data)
     if len(digits) % 4 == 1:
         digits = digits[:-1]
     return binascii.a2b_base64(digits + b"==="[: -len(digits) % 4])
+
+
+def base64_digits(data: bytes) -> bytes:
+    """Return only what counts in base64."""
+    return data.translate(None, _NOT_BASE64)
 
 
 def _word(found: re.Match[str]) -> str:

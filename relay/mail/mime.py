@@ -16,11 +16,13 @@ import binascii
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from relay.mail.charsets import decode_base64
+from relay.mail.charsets import base64_digits, decode_base64
 from relay.mail.headers import MAX_HEADER_BYTES as MAX_MESSAGE_HEADER_BYTES
 from relay.mail.parameters import Parameterized, parse_parameterized
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from relay.mail.headers import HeaderBlock
 
 __all__ = [
@@ -105,15 +107,40 @@ def read_structure(message: bytes) -> Structure:
 
 def content(message: bytes, part: Part, max_bytes: int) -> bytes:
     """Return the first bytes of a part's content, its transfer encoding undone."""
-    if part.encoding == "base64":
-        # Four characters make three bytes; line ends and the like take up to a third on top.
-        return decode_base64(message[part.start : min(part.stop, part.start + max_bytes * 2)])[
-            :max_bytes
-        ]
-    if part.encoding == "quoted-printable":
-        raw = message[part.start : min(part.stop, part.start + max_bytes * 3)]
-        return binascii.a2b_qp(raw)[:max_bytes]
-    return message[part.start : min(part.stop, part.start + max_bytes)]
+    decoder, expansion = _DECODERS.get(part.encoding, _AS_IT_IS)
+    stop = min(part.stop, part.start + max_bytes * expansion)
+    pieces: list[bytes] = []
+    position = part.start
+    while position < stop:
+        # Piece by piece, each to a line's end, so that other threads can run in between.
+        end = message.find(b"\n", position + _PIECE_BYTES, stop) + 1 or stop
+        pieces.append(message[position:end])
+        position = end
+    return decoder(pieces)[:max_bytes]
+
+
+def _decoded_base64(pieces: list[bytes]) -> bytes:
+    found: list[bytes] = []
+    rest = b""
+    for piece in pieces:
+        digits = rest + base64_digits(piece)
+        whole = len(digits) - len(digits) % 4
+        found.append(decode_base64(digits[:whole]))
+        rest = digits[whole:]
+    return b"".join((*found, decode_base64(rest)))
+
+
+def _decoded_quoted_printable(pieces: list[bytes]) -> bytes:
+    return b"".join(binascii.a2b_qp(piece) for piece in pieces)
+
+
+_PIECE_BYTES: Final = 256 * 1024
+# How to decode, and how many characters a byte takes at most. Line ends are part of them.
+_DECODERS: Final[dict[str, tuple[Callable[[list[bytes]], bytes], int]]] = {
+    "base64": (_decoded_base64, 2),
+    "quoted-printable": (_decoded_quoted_printable, 4),
+}
+_AS_IT_IS: Final[tuple[Callable[[list[bytes]], bytes], int]] = (b"".join, 1)
 
 
 class _Container:

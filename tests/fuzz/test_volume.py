@@ -12,6 +12,7 @@ import pytest
 
 from tests.fuzz import (
     test_allowlist,
+    test_archives,
     test_clienthello,
     test_commands,
     test_dkim,
@@ -49,6 +50,10 @@ def as_text(test):
 
 
 TARGETS = {
+    "archives": (
+        test_archives.SEEDS,
+        as_it_is(test_archives.test_whatever_an_archive_is_it_is_looked_at_within_the_limits),
+    ),
     "tag lists": (
         test_dkim.VALUES + test_dkim.RECORDS,
         as_it_is(test_dkim.test_a_tag_list_is_read_or_refused),
