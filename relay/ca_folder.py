@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.ca_records import CaRecords
+from relay.ca_records import CaRecords, RecordIndex
 from relay.errors import ConfigurationError
 from relay.key_files import (
     KeyType,
@@ -77,6 +77,7 @@ class CaFolder:
         self.issuing_path = folder / "issuing.pem"
         self.issuing_key_path = folder / "issuing.key"
         self.records = CaRecords(folder)
+        self.index = RecordIndex(self.records)
 
     def certificate(self) -> Certificate:
         """Read the root's certificate: what others must trust.
@@ -143,6 +144,13 @@ class CaFolder:
         """The newest certificate issued under a name."""
         for record in reversed(self.issued()):
             if record["name"] == name:
+                return parse_pem_chain(record["pem"].encode())[0]
+        return None
+
+    def find_serial(self, serial: str) -> Certificate | None:
+        """The certificate with a serial number (in hex)."""
+        for record in self.issued():
+            if record["serial"] == serial:
                 return parse_pem_chain(record["pem"].encode())[0]
         return None
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from relay.ca_records import SerialNumbers
 from relay.errors import ConfigurationError
 from relay.key_files import lock_folder, replace_file
 from relay.pki.certificate import Certificate, parse_pem_chain
@@ -36,7 +35,6 @@ class CaLists:
 
     def __init__(self, ca: CaFolder) -> None:
         self._ca = ca
-        self.serial_numbers = SerialNumbers(ca.records)
         self.path = ca.folder / "crl.der"
         self.root_path = ca.folder / "root-crl.der"
         self.pem_path = ca.folder / "crl.pem"
@@ -117,9 +115,9 @@ class CaLists:
     def status_of(self, serial: int) -> IssuedStatus | None:
         """What the responder has to say about a serial number; implements `StatusOfSerial`."""
         text = f"{serial:x}"
-        if found := self.serial_numbers.revocation_of(text):
+        if found := self._ca.index.revocation_of(text):
             return IssuedStatus(found.at, found.reason)
-        return IssuedStatus() if self.serial_numbers.is_issued(text) else None
+        return IssuedStatus() if self._ca.index.find(text) else None
 
     def answer(self, request: bytes, issuer: Issuer) -> bytes:
         """Answer an OCSP request about a certificate of `issuer`, signed by itself."""

@@ -6,10 +6,13 @@ has read them need only read what came since. Knows nothing of keys or of revoca
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sys
+import threading
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from relay.pki.certificate import Certificate
     from relay.pki.issuing import Subject
 
-__all__ = ["CaRecords", "SerialNumbers", "append_record", "read_records"]
+__all__ = ["CaRecords", "IssuedCertificate", "RecordIndex", "append_record", "read_records"]
 
 
 class CaRecords:
@@ -80,39 +83,71 @@ class CaRecords:
         return next((_entry(each) for each in found), None)
 
 
-class SerialNumbers:
-    """What the records say of each serial number, for whoever asks often.
+class IssuedCertificate(NamedTuple):
+    """What the records hold of a certificate, but for the certificate; `pem_sha256` tells it from a forged one."""
 
-    It holds the numbers, not the certificates, and before each answer reads what was appended since.
+    serial: str
+    name: str
+    spki: str
+    not_after: datetime
+    pem_sha256: bytes
+
+
+class RecordIndex:
+    """The records by serial number, key and name, for whoever asks often, from any thread.
+
+    Before each answer it reads what was appended since. Every method may raise OSError.
     """
 
     def __init__(self, records: CaRecords) -> None:
         self._issued_file = _GrowingFile(records.issued_path)
         self._revoked_file = _GrowingFile(records.revoked_path)
-        self._issued: set[str] = set()
+        self._lock = threading.Lock()
+        self._by_serial: dict[str, IssuedCertificate] = {}
+        self._by_key: dict[str, list[IssuedCertificate]] = {}
+        self._by_name: dict[str, list[IssuedCertificate]] = {}
         self._revoked: dict[str, Revoked] = {}
 
-    @property
     def version(self) -> tuple[int, int]:
-        """Changes with each record. Raises OSError."""
+        """Changes with each record."""
         self._read_on()
         return self._issued_file.offset, self._revoked_file.offset
 
-    def is_issued(self, serial: str) -> bool:
-        """Whether a serial number (hex) is one of ours. Raises OSError."""
+    def find(self, serial: str) -> IssuedCertificate | None:
+        """The certificate with a serial number (in hex), None if it is not one of ours."""
         self._read_on()
-        return serial in self._issued
+        return self._by_serial.get(serial)
 
     def revocation_of(self, serial: str) -> Revoked | None:
-        """The revocation of a serial number, None while it stands. Raises OSError."""
+        """The revocation of a serial number, None while it stands."""
         self._read_on()
         return self._revoked.get(serial)
 
+    def with_key(self, spki: str) -> tuple[IssuedCertificate, ...]:
+        """Those with a public key, by its pin, oldest first."""
+        self._read_on()
+        return tuple(self._by_key.get(spki, ()))
+
+    def end_of(self, spki: str) -> datetime | None:
+        """When the last certificate with a public key ends, by its pin; None if there is none."""
+        return max((each.not_after for each in self.with_key(spki)), default=None)
+
+    def with_name(self, name: str) -> tuple[IssuedCertificate, ...]:
+        """Those issued under a name, oldest first."""
+        self._read_on()
+        return tuple(self._by_name.get(name, ()))
+
     def _read_on(self) -> None:
-        for record in self._issued_file.read_on():
-            self._issued.add(record["serial"])
-        for record in self._revoked_file.read_on():
-            self._revoked.setdefault(record["serial"], _entry(record))
+        with self._lock:
+            for record in self._issued_file.read_on():
+                self._add(_issued(record))
+            for record in self._revoked_file.read_on():
+                self._revoked.setdefault(record["serial"], _entry(record))
+
+    def _add(self, issued: IssuedCertificate) -> None:
+        self._by_serial[issued.serial] = issued
+        self._by_key.setdefault(issued.spki, []).append(issued)
+        self._by_name.setdefault(issued.name, []).append(issued)
 
 
 class _GrowingFile:
@@ -135,6 +170,16 @@ class _GrowingFile:
                     return  # it is being written
                 self.offset += len(line)
                 yield json.loads(line)
+
+
+def _issued(record: Mapping[str, Any]) -> IssuedCertificate:
+    return IssuedCertificate(
+        record["serial"],
+        sys.intern(record["name"]),
+        record["spki"],
+        datetime.fromisoformat(record["not_after"]),
+        hashlib.sha256(record["pem"].encode()).digest(),
+    )
 
 
 def _entry(record: Mapping[str, Any]) -> Revoked:

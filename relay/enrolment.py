@@ -6,6 +6,7 @@ not wish for more. Knows nothing of HTTP. RFC 7030 4.2.
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,7 +18,6 @@ from relay.ca_folder import BACKDATED
 from relay.errors import ConfigurationError
 from relay.invitations import Invitation, Invitations
 from relay.pinning import prepare_pinning
-from relay.pki.certificate import Certificate, parse_pem_chain
 from relay.pki.est import Request, excess_of, parse_request
 from relay.pki.issuing import Subject, Validity
 from relay.pki.pins import format_pin, pin_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from relay.ca_folder import CaFolder
     from relay.model import Identity
     from relay.pki.allowlist import Allowlist
+    from relay.pki.certificate import Certificate
 
 __all__ = ["Denial", "Denied", "Enrolled", "Enrolment"]
 
@@ -124,7 +125,7 @@ class Enrolment:
         new = self._issue(subject, request, min(old, self._lifetime))
         pinned = publish_successor(self._allowlist, current, new)
         if pinned is not None:
-            end_pins(self._allowlist, pinned, self._ca.issued(), _now())
+            end_pins(self._allowlist, pinned, self._ca.index.end_of, _now())
         return Enrolled(self._ca.chain(new), identity.name, format_pin(pin_of(new)))
 
     def _enrol(
@@ -150,11 +151,10 @@ class Enrolment:
         """What this token has brought this key already, if the answer was lost on its way."""
         if invitation.spki != request.spki_sha256:
             return None
-        spki, name = f"spki:sha256:{invitation.spki}", invitation.subject.common_name
-        for record in reversed(self._ca.issued()):
-            if (record["spki"], record["name"]) == (spki, name):
-                return parse_pem_chain(record["pem"].encode())[0]
-        return None
+        name = invitation.subject.common_name
+        known = self._ca.index.with_key(f"spki:sha256:{invitation.spki}")
+        found = next((each for each in reversed(known) if each.name == name), None)
+        return self._ca.find_serial(found.serial) if found else None
 
     def _issue(self, subject: Subject, request: Request, lifetime: timedelta) -> Certificate:
         now = _now()
@@ -163,10 +163,11 @@ class Enrolment:
 
     def _fault_of_current(self, current: Certificate) -> Denied | None:
         """Whether it is one of ours that still holds; TLS has seen its chain, not our records."""
-        pem = current.x509.public_bytes(Encoding.PEM).decode()
-        if not any(each["pem"] == pem for each in self._ca.issued()):
+        known = self._ca.index.find(current.serial)
+        pem = current.x509.public_bytes(Encoding.PEM)
+        if known is None or known.pem_sha256 != hashlib.sha256(pem).digest():
             return _forbidden("not a certificate of this CA")
-        if self._ca.records.revocation_of(current.serial) is not None:
+        if self._ca.index.revocation_of(current.serial) is not None:
             return _forbidden("the certificate is revoked")
         if not current.not_before <= _now() <= current.not_after:
             return _forbidden("the certificate is not valid now")
@@ -178,13 +179,11 @@ class Enrolment:
         owner = read_allowlist(self._allowlist).with_pin(spki)
         if owner is not None and owner.name != identity:
             return _forbidden("the key is another identity's", f"it is a pin of {owner.name}")
-        issued = self._ca.issued()
-        revoked = {each["serial"] for each in self._ca.records.revoked()}
-        if any(each["spki"] == spki and each["serial"] in revoked for each in issued):
+        index = self._ca.index
+        if any(index.revocation_of(each.serial) for each in index.with_key(spki)):
             return _forbidden("a certificate with this key was revoked; make another key")
         now = _now()
-        ends = [each["not_after"] for each in issued if each["name"] == subject.common_name]
-        live = sum(datetime.fromisoformat(end) > now for end in ends)
+        live = sum(each.not_after > now for each in index.with_name(subject.common_name))
         if live >= MAX_LIVE_CERTIFICATES:
             return _forbidden(f"there are {live} valid certificates of this name already")
         return None

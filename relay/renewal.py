@@ -76,7 +76,7 @@ def renew(
     validity = Validity(now - BACKDATED, until)
     new = ca.issue(subject_of(old), key.public_key(), validity, passphrase)
     identity = publish_successor(allowlist, old, new)
-    ended = end_pins(allowlist, identity, ca.issued(), now) if identity else []
+    ended = end_pins(allowlist, identity, ca.index.end_of, now) if identity else []
     if not keeps_key:
         replace_file(key_path, encode_private_key(key), is_secret=True)
     replace_file(chain_path, encode_chain(ca.chain(new)))

@@ -6,14 +6,14 @@ nothing of how a certificate was made.
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from relay.allowlist_file import add_pins, read_allowlist, remove_pin
 from relay.pki.pins import format_pin, pin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable
+    from datetime import datetime
     from pathlib import Path
 
     from relay.pki.certificate import Certificate
@@ -40,22 +40,24 @@ def publish_successor(path: Path, old: Certificate, new: Certificate) -> str | N
 
 
 def end_pins(
-    path: Path, name: str, issued: Iterable[Mapping[str, Any]], now: datetime
+    path: Path, name: str, end_of: Callable[[str], datetime | None], now: datetime
 ) -> list[str]:
     """Take those pins of keys from an identity whose last certificate of ours has ended.
 
     A pin that our CA never certified is the operator's own, and stays; so does the last one.
 
+    Args:
+        path: the allowlist.
+        name: the identity's.
+        end_of: says of a pin when the last certificate of its key ends; None if there is none.
+        now: the present.
+
     Returns:
         The pins taken.
     """
-    ends: dict[str, datetime] = {}
-    for record in issued:
-        end = datetime.fromisoformat(record["not_after"])
-        ends[record["spki"]] = max(end, ends.get(record["spki"], end))
     identity = read_allowlist(path).find(name)
     pins = () if identity is None else identity.pins
-    over = [pin for pin in pins if pin in ends and ends[pin] < now]
+    over = [pin for pin in pins if (end := end_of(pin)) is not None and end < now]
     if len(over) == len(pins):
         over = over[:-1]
     for pin in over:

@@ -143,7 +143,7 @@ class Published:
             request = base64.b64decode(unquote_to_bytes(asked.rest), validate=True)
         except (ValueError, binascii.Error):
             request = b""  # malformed, as the responder will say
-        version = self._lists.serial_numbers.version
+        version = self._ca.index.version()
         if version != self._answers_version or len(self._answers) >= MAX_KEPT_ANSWERS:
             self._answers.clear()
             self._answers_version = version
