@@ -63,7 +63,7 @@ class LiveTrust:
         self._material = material
         self._crls = crls or CrlView(timedelta(0))
         self._ocsp = ocsp
-        self._restrictions = restrictions or Restrictions()
+        self._restrictions = Restrictions() if restrictions is None else restrictions
         self._sources = _in_order(material.settings.revocation.sources, self._crls, ocsp)
         self._clock = clock
         self._on_intermediate = on_intermediate
