@@ -1,6 +1,8 @@
 """One worker's looking after its live sessions, without a process and without a network."""
 
 import asyncio
+import json
+import socket
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -61,6 +63,42 @@ def test_every_session_is_asked_once_a_change(monkeypatch):
 
     asyncio.run(for_a_while(made, script))
     assert [each.asked for each in sessions] == [3] * 10
+
+
+def test_what_the_supervisor_does_not_read_yet_waits_whole():
+    made = worker([])
+    ours, theirs = socket.socketpair()
+    messages = [{"event": "want", "filler": "x" * 10_000, "number": n} for n in range(100)]
+
+    async def script():
+        _, made._writer = await asyncio.open_connection(sock=theirs)
+        for message in messages:
+            made._tell(message)  # a hundred times what the socket takes
+        reader, writer = await asyncio.open_connection(sock=ours)
+        heard = [json.loads(await reader.readline()) for _ in messages]
+        for each in (writer, made._writer):
+            each.close()
+            await each.wait_closed()
+        return heard
+
+    async def bounded():
+        async with asyncio.timeout(10):
+            return await script()
+
+    assert asyncio.run(bounded()) == messages
+
+
+def test_what_nobody_reads_at_all_does_not_fill_the_memory(monkeypatch):
+    monkeypatch.setattr(app, "_MAX_UNHEARD_BYTES", 1000)
+    made = worker([])
+    written = []
+    made._writer = SimpleNamespace(
+        transport=SimpleNamespace(get_write_buffer_size=lambda: sum(map(len, written))),
+        write=written.append,
+    )
+    for _ in range(100):
+        made._tell({"event": "want", "filler": "x" * 100})
+    assert 1000 <= sum(map(len, written)) < 1200
 
 
 def test_without_a_change_nobody_is_asked(monkeypatch):

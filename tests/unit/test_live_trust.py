@@ -1,5 +1,6 @@
 """The trust decision in force: lists that change under way, pins that end, chains that are remembered."""
 
+import asyncio
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -9,6 +10,10 @@ from relay.live_trust import LiveTrust
 from relay.model import TlsFacts, TrustStatus
 from relay.pki.allowlist import parse_allowlist
 from relay.pki.certificate import Certificate
+from relay.pki.revocation import Outcome
+from relay.revocation.ocsp_news import News, OcspUrls, key_of
+from relay.revocation.ocsp_view import OcspView
+from tests.kit.ocsp_server import access_to
 from tests.kit.pki import Authority
 from tests.kit.services import FakeClock
 
@@ -23,12 +28,12 @@ def facts(*certificates, resumed=False):
     return TlsFacts("TLSv1.3", "c", 256, "g", resumed=resumed, certificates=certificates)
 
 
-def live(text, clock, **options):
+def live(text, clock, sources=("crl", "ocsp"), **options):
     material = SimpleNamespace(
         allowlist=parse_allowlist(text, "allowlist.toml"),
         settings=SimpleNamespace(
             listener=[SimpleNamespace(name="partners", revocation="soft")],
-            revocation=SimpleNamespace(sources=("crl", "ocsp")),
+            revocation=SimpleNamespace(sources=sources),
         ),
         listeners={"partners": SimpleNamespace(anchors=(Certificate(ROOT.cert),))},
         authorities=(),
@@ -86,6 +91,112 @@ def test_a_resumed_session_is_decided_by_the_chain_seen_before(clock):
     assert trust.decide("partners", facts(leaf, resumed=True)).status is TrustStatus.NAMED
     trust.decide("partners", facts(leaf, *above))
     assert len(told) == 1
+
+
+# --- OCSP -----------------------------------------------------------------------------------------
+
+
+OCSP_LEAF = ISSUING.issue(
+    "client", dns=("client.acme.example",), extensions=[access_to("http://ocsp.example")]
+)
+OCSP_KEY = key_of(OCSP_LEAF.certificates[0], ISSUING.certificate)
+
+
+class Asking:
+    """A trust decision that asks OCSP responders, and what it has asked."""
+
+    def __init__(self, clock, sources=("crl", "ocsp")):
+        self.asked = []
+        view = OcspView(OcspUrls(), timedelta(seconds=5), lambda *each: self.asked.append(each))
+        self.trust = live(NAME, clock, ocsp=view, sources=sources)
+        self.clock = clock
+
+    def decide(self):
+        return self.trust.decide("partners", facts(*OCSP_LEAF.certificates))
+
+    def learn(self, outcome, after=timedelta(hours=1)):
+        until = (self.clock.time + after).timestamp()
+        self.trust.learn([News(OCSP_KEY, Outcome(outcome), "so it says", until)])
+
+
+def in_a_loop(script):
+    async def main():
+        async with asyncio.timeout(10):
+            await script()
+
+    asyncio.run(main())
+
+
+def test_what_is_not_known_is_asked_waited_for_and_decided_again(clock):
+    async def script():
+        asking = Asking(clock)
+        decision = asking.decide()
+        assert decision.questions == (OCSP_KEY,)
+        assert decision.evidence["revocation_asked"] == (
+            "leaf crl=no_source ocsp=unreachable, ca1 crl=no_source ocsp=no_source"
+        )
+        waiting = asyncio.create_task(asking.trust.answered(decision.questions))
+        await asyncio.sleep(0)
+        asking.learn("revoked")
+        await waiting
+        decision = asking.decide()
+        assert decision.status is TrustStatus.REVOKED
+        assert decision.questions == ()
+        assert len(asking.asked) == 1
+
+    in_a_loop(script)
+
+
+@pytest.mark.parametrize(
+    ("sources", "asked"),
+    [
+        (("crl", "ocsp"), "leaf crl=no_source ocsp=good"),
+        (("ocsp", "crl"), "leaf ocsp=good"),
+        (("crl",), "leaf crl=no_source"),
+    ],
+)
+def test_sources_are_asked_in_the_order_of_the_settings(clock, sources, asked):
+    async def script():
+        asking = Asking(clock, sources)
+        asking.learn("good")
+        assert asking.decide().evidence["revocation_asked"].partition(",")[0] == asked
+
+    in_a_loop(script)
+
+
+def test_news_that_change_decisions_and_ends_of_answers_are_other_versions(clock):
+    async def script():
+        asking = Asking(clock)
+        versions = [asking.trust.version]
+        asking.learn("good")
+        assert asking.trust.version == versions[0]  # nobody has been let in by anything else
+        asking.learn("revoked")
+        versions.append(asking.trust.version)
+        asking.learn("good")
+        versions.append(asking.trust.version)
+        clock.advance(timedelta(hours=2))
+        versions.append(asking.trust.version)
+        assert len(set(versions)) == 4
+
+    in_a_loop(script)
+
+
+def test_a_day_is_another_version_so_that_who_stays_is_told_of(clock):
+    trust = live(PIN, clock)
+    before = trust.version
+    clock.advance(timedelta(days=1))
+    assert trust.version != before
+
+
+def test_without_ocsp_nothing_is_learnt_or_waited_for(clock):
+    async def script():
+        trust = live(NAME, clock)
+        before = trust.version
+        trust.learn([News(OCSP_KEY, Outcome.REVOKED, "x", 0.0)])
+        await trust.answered([OCSP_KEY])
+        assert trust.version == before
+
+    in_a_loop(script)
 
 
 def test_what_an_untrusted_chain_shows_is_not_remembered(clock):

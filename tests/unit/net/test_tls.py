@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from relay.net.tls import KeyPair, ServerTls, describe_failure, facts_of
 from relay.tls.clienthello import ClientHello, HelloReader
 from relay.tls.profile import INTERMEDIATE, MODERN
 from tests.kit.pki import Authority, Issued, self_signed
+from tests.kit.revocation import make_answer
 from tests.kit.tls import NEXT_HOP, client_tls, key_pair, server_tls, shake_hands
 
 CA = Authority()
@@ -323,6 +325,61 @@ def test_the_server_prefers_aes_unless_the_client_prefers_chacha() -> None:
     server = server_tls(SERVER)
     assert facts(server, client_tls(profile=phone))[0].cipher == "TLS_CHACHA20_POLY1305_SHA256"
     assert facts(server, client_tls(profile=big))[0].cipher == "TLS_AES_128_GCM_SHA256"
+
+
+class AskingClient:
+    """A client that asks for an OCSP answer; `seen` holds what it was shown."""
+
+    def __init__(self, profile) -> None:
+        self._tls = client_tls(profile=profile)
+        self.seen: list[bytes] = []
+        self._tls._context.set_ocsp_client_callback(self._look)
+
+    def _look(self, _, answer, __) -> bool:
+        self.seen.append(answer)
+        return True
+
+    def connect(self, *where):
+        connection = self._tls.connect(*where)
+        connection.request_ocsp()
+        return connection
+
+
+@VERSIONS
+def test_a_client_that_asks_is_shown_the_answer_about_its_certificate(profile) -> None:
+    other = CA.issue("other.example", dns=("other.example",))
+    server = server_tls(SERVER, other)
+    until = time.time() + 60
+    answers = {"edge.example.org": make_answer(SERVER, CA), "other.example": make_answer(other, CA)}
+    for issued, answer in zip((SERVER, other), answers.values(), strict=True):
+        server.staple(issued.certificates[0].sha256, answer, until)
+    for name, answer in answers.items():
+        client = AskingClient(profile)
+        shake_hands(server, client, name)
+        assert client.seen == [answer]
+
+
+@VERSIONS
+def test_an_answer_that_has_ended_or_that_there_is_none_of_is_not_shown(profile) -> None:
+    server = server_tls(SERVER)
+    sha256 = SERVER.certificates[0].sha256
+    for give in (
+        lambda: None,
+        lambda: server.staple(sha256, make_answer(SERVER, CA), time.time() - 1),
+        lambda: server.staple("of another", make_answer(SERVER, CA), time.time() + 60),
+        lambda: server.staple(sha256, b"", 0.0),
+    ):
+        give()
+        client = AskingClient(profile)
+        shake_hands(server, client)
+        assert client.seen == [b""]
+
+
+@VERSIONS
+def test_who_does_not_ask_notices_nothing_of_an_answer(profile) -> None:
+    server = server_tls(SERVER)
+    server.staple(SERVER.certificates[0].sha256, make_answer(SERVER, CA), time.time() + 60)
+    assert facts(server, client_tls(profile=profile))[1].certificates == SERVER.certificates
 
 
 def raw_client(minimum: int, maximum: int, ciphers: bytes = b"ALL:@SECLEVEL=0"):
