@@ -29,6 +29,8 @@ PACKAGES = {  # program: packages that bring it
     "openssl": ("openssl",),
     "opendkim": ("opendkim",),
     "redis-server": ("redis-server",),
+    "knotd": ("knot",),
+    "unbound": ("unbound",),
 }
 EXIM_LIBRARIES = ("libgnutls-dane0", "libidn12", "libnsl2", "libpcre2-8-0", "libdb5.3")
 EXIM_USER = "Debian-exim"
