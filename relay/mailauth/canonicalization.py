@@ -40,7 +40,7 @@ class FieldStack:
 
     def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
         self._raw: dict[bytes, list[bytes]] = {}
-        self._relaxed: dict[bytes, list[bytes]] = {}
+        self._relaxed: dict[bytes, bytes] = {}
         for name, raw in fields:
             self._raw.setdefault(name, []).append(raw)
 
@@ -63,19 +63,19 @@ class FieldStack:
         taken: dict[bytes, int] = {}
         found: list[bytes] = []
         for name in names:
-            fields = self._fields(name, relaxed=relaxed)
             position = taken[name] = taken.get(name, 0) + 1
+            fields = self._raw.get(name, ())
             if position <= len(fields):
-                found.append(fields[-position])
+                raw = fields[-position]
+                found.append(self._relax(raw) if relaxed else raw)
         return found
 
-    def _fields(self, name: bytes, *, relaxed: bool) -> Sequence[bytes]:
-        raw = self._raw.get(name, ())
-        if not relaxed or not raw:
-            return raw
-        if name not in self._relaxed:
-            self._relaxed[name] = [relaxed_field(field) for field in raw]
-        return self._relaxed[name]
+    def _relax(self, raw: bytes) -> bytes:
+        """Relax a field once for all signatures that cover it."""
+        relaxed = self._relaxed.get(raw)
+        if relaxed is None:
+            relaxed = self._relaxed[raw] = relaxed_field(raw)
+        return relaxed
 
 
 def body_start(header: HeaderBlock) -> int:

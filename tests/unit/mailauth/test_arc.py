@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from relay.mail.headers import split
 from relay.mailauth import arc
 from relay.mailauth.arc_sealing import seal
-from relay.mailauth.signing import SigningKey
+from relay.mailauth.canonicalization import FieldStack, body_hash, body_start
+from relay.mailauth.signing import SigningKey, encoded, signed_field
 from tests.kit.checks import Offloading
 from tests.kit.dkim import MESSAGE, NOW, ed25519_key, record, rsa_key, zone
 from tests.kit.zones import FakeResolver
@@ -144,8 +145,32 @@ def test_a_chain_that_fails_is_sealed_as_such_and_ends():
 
 
 def test_a_second_author_breaks_the_chain():
-    found = verify(b"From: mallory@example.net\r\n" + sealed())
-    assert found.result == "fail"
+    assert verify(b"From: mallory@example.net\r\n" + sealed()).result == "fail"
+    once = seal(split(MESSAGE), arc.NO_CHAIN, "x", KEY, NOW, names=(b"from", b"to")) + MESSAGE
+    assert verify(once).result == "pass"
+    found = verify(b"From: mallory@example.net\r\n" + once)
+    assert (found.result, found.reason) == ("fail", "there is a From that is not signed")
+
+
+def test_a_chain_over_a_part_of_the_body_is_none():
+    tags = {
+        "i": "1",
+        "a": "rsa-sha256",
+        "b": "",
+        "d": KEY.domain,
+        "s": KEY.selector,
+        "h": "from",
+        "l": "3",
+    }
+    header = split(MESSAGE)
+    body = body_hash(MESSAGE, body_start(header), relaxed=True, lengths=(3,))
+    tags["bh"] = encoded(body.digests[3])
+    part = signed_field(
+        "ARC-Message-Signature", tags, KEY, FieldStack.of(header), (b"from",), relaxed=True
+    )
+    rest = b"ARC-Seal: i=1; cv=none; a=rsa-sha256; b=AAAA; d=a.example; s=x\r\nARC-Authentication-Results: i=1; x\r\n"
+    found = verify(part + rest + MESSAGE)
+    assert (found.result, found.reason) == ("fail", "only a part of the body is signed (l=)")
 
 
 @pytest.mark.parametrize("which", ["s1._domainkey.lists.example", "ed._domainkey.lists.example"])
@@ -167,6 +192,13 @@ def test_a_large_message_is_verified_beside_the_loop():
     message = sealed(MESSAGE + b"x\r\n" * 30_000)
     assert verify(message, offload=offload).result == "pass"
     assert offload.times == 1
+
+
+def test_a_large_header_is_verified_beside_the_loop():
+    offload = Offloading()
+    message = sealed(b"X-Large: " + b"x\r\n " * 30_000 + b"x\r\n" + MESSAGE)
+    assert verify(message, offload=offload).result == "pass"
+    assert offload.times == 2
 
 
 # --- ValiMail's suite -------------------------------------------------------------------------------

@@ -289,3 +289,13 @@ def test_a_large_message_is_verified_beside_the_loop(padding, times):
     resolver = FakeResolver(zone(record(rsa_key())))
     (found,) = asyncio.run(dkim.verify(split(message), resolver, offload, NOW))
     assert (found.result, offload.times) == ("pass", times)
+
+
+def test_many_signatures_are_as_much_work_as_a_large_message():
+    offload = Offloading()
+    message = MESSAGE + b"x" * 70 * 14 + b"\r\n" + b"y\r\n" * 5000
+    for _ in range(5):
+        message = signed(message)
+    resolver = FakeResolver(zone(record(rsa_key())))
+    found = asyncio.run(dkim.verify(split(message), resolver, offload, NOW))
+    assert ([each.result for each in found], offload.times) == (["pass"] * 5, 1)

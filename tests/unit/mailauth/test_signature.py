@@ -147,6 +147,13 @@ def test_a_signature_is_accepted(changed):
     read(**changed)
 
 
+@pytest.mark.parametrize("tag", [b"d", b"s"])
+def test_a_domain_that_is_no_utf_8_is_refused(tag):
+    value = field().replace(tag + b"=", tag + b"=\xff")
+    with pytest.raises(Refusal, match="d= or s= is no domain"):
+        parse_dkim_signature(value, NOW)
+
+
 def test_domains_are_canonical_whatever_their_spelling():
     spellings = {
         read(d=d).domain for d in ("bücher.example", "xn--bcher-kva.Example", "BÜCHER.example")
