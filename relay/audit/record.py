@@ -80,7 +80,7 @@ FIELDS: Final = MappingProxyType(
         "revocation": "What is known of the certificate and the CAs above it, the worst of it: `good`, "
         "`revoked`, `unknown`, `stale`, `unreachable` or `no_source`. Left out where nobody was asked.",
         "revocation_mode": "What was to follow from that: `hard`, `soft` or `off`.",
-        "revocation_source": "Who said so: `crl`.",
+        "revocation_source": "Who said so: `crl` or `ocsp`.",
         "revocation_reason": "The same in one sentence.",
         "revocation_asked": "What each source said of each certificate of the chain.",
         # The envelope
