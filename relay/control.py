@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-__all__ = ["Caller", "ControlServer", "socket_address"]
+__all__ = ["Caller", "ControlServer", "ReloadCallers", "socket_address"]
 
 _MAX_REQUEST_BYTES = 4096
 _ANSWER_SECONDS = 1.0
@@ -107,6 +107,43 @@ class ControlServer:
         elif b"\n" in caller.inbox:
             self._selector.unregister(caller.connection)
             self._serve(_command(caller.inbox), caller)
+
+
+class ReloadCallers:
+    """Who has asked for a reload and waits for its end; one reload at a time, whoever asks.
+
+    Args:
+        reload: begins one; returns the error if nothing has begun.
+    """
+
+    def __init__(self, reload: Callable[[], str | None]) -> None:
+        self._reload = reload
+        self._waiting: list[Caller] = []
+        self._next: list[Caller] = []
+
+    def ask(self, caller: Caller, *, is_busy: bool) -> None:
+        """Reload for a caller; after the one under way, if there is one."""
+        if is_busy:
+            self._next.append(caller)
+        else:
+            self._begin([caller])
+
+    def answer(self, answer: Mapping[str, object]) -> None:
+        """Tell how a reload has ended, and begin the one that was asked for meanwhile."""
+        for caller in self._waiting:
+            caller.answer(answer)
+        self._waiting.clear()
+        if self._next:
+            callers, self._next = self._next, []
+            self._begin(callers)
+
+    def _begin(self, callers: list[Caller]) -> None:
+        error = self._reload()
+        if error is None:
+            self._waiting += callers  # until the new workers are ready
+            return
+        for caller in callers:
+            caller.answer({"ok": False, "error": error})
 
 
 def _command(request: bytes | bytearray) -> str:

@@ -14,7 +14,6 @@ Knows nothing of SMTP and TLS.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
@@ -28,15 +27,15 @@ from relay import app, config
 from relay.audit.applog import configure_logging
 from relay.audit.log import AuditLog
 from relay.child_process import HANDLED_SIGNALS, become
-from relay.control import Caller, ControlServer
+from relay.control import Caller, ControlServer, ReloadCallers
 from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
 from relay.http_process import HttpProcess, HttpSide, http_addresses
 from relay.keeper_process import KeeperProcess, keep
-from relay.material import load_material, read_allowlist, read_text
+from relay.live_files import LiveFiles, allowlist_order
+from relay.material import load_material
 from relay.net.notify import Notifier
 from relay.net.tally import Tally
-from relay.policy_files import load_policies
 from relay.preparation import (
     check_staples,
     close_all,
@@ -96,16 +95,14 @@ class Supervisor:
         self._keeper: KeeperProcess
         self._http: HttpProcess
         self._crl_sources: list[object] = []
-        self._waiting_for_reload: list[Caller] = []
-        self._asking_for_reload: list[Caller] = []
+        self._reload_callers = ReloadCallers(self.reload)
         self._restart_at: float | None = None
         self._restart_delay = 1.0
         self._is_preparing = False
         self._is_stopping = False
         self._stop_at = 0.0
         self._started = time.monotonic()
-        self._allowlist_watch: FileWatch
-        self._policy_watch: FileWatch
+        self._files: LiveFiles
         self._configuration_watch: FileWatch
         self._selector = selectors.DefaultSelector()
         self._control: ControlServer
@@ -384,7 +381,9 @@ class Supervisor:
         self._restart_delay = 1.0
         older = [w for w in self._crew.workers if w.generation != self._generation]
         if self._previous is not None:
-            self._tell_allowlist(older)
+            if order := allowlist_order(self._blueprint):
+                for worker in older:
+                    self._crew.order(worker, order)
             for address, listening in self._previous.sockets.items():
                 if address not in self._sockets:
                     close_all(listening)
@@ -394,7 +393,7 @@ class Supervisor:
             self._crew.order(worker, {"order": "retire"})
         self._notifier.ready()
         log.info("ready", workers=len(current), generation=self._generation)
-        self._answer_reload({"ok": True, "generation": self._generation})
+        self._reload_callers.answer({"ok": True, "generation": self._generation})
 
     def _worker_died(self, worker: WorkerProcess, code: int) -> None:
         if self._is_stopping or worker.generation != self._generation:
@@ -446,13 +445,12 @@ class Supervisor:
         self._restart_at = time.monotonic() + 1
         self._start_side_processes()
         log.error("reload failed, the old workers go on", problem=problem)
-        self._answer_reload({"ok": False, "error": problem})
+        self._reload_callers.answer({"ok": False, "error": problem})
 
     def _watch(self) -> None:
         """Remember the state of all files that the configuration names."""
         allowlist = self._settings.allowlist
-        self._allowlist_watch = FileWatch([allowlist])
-        self._policy_watch = FileWatch(self._blueprint.material.policies.paths())
+        self._files = LiveFiles(self._blueprint, self._crew.order_all, self._put_on_record)
         self._configuration_watch = FileWatch(
             path for path in self._configuration.files() if path != allowlist
         )
@@ -461,47 +459,9 @@ class Supervisor:
         if self._configuration_watch.has_changed():
             log.info("configuration changed on disk")
             self.reload()
-        elif self._allowlist_watch.has_changed():
-            self._hand_out_allowlist()
-        elif self._policy_watch.has_changed():
-            self._hand_out_policies()
-
-    def _hand_out_allowlist(self) -> None:
-        path = self._settings.allowlist
-        self._allowlist_watch = FileWatch([path])
-        try:
-            text, allowlist = read_allowlist(path)
-        except ConfigurationError as error:
-            log.error("allowlist refused, the old one stays in force", error=str(error))
-            return
-        log.info("allowlist changed", identities=len(allowlist.identities))
-        self._put_on_record("allowlist.reload", target=os.fspath(path))
-        self._blueprint = app.with_allowlist(self._blueprint, allowlist)
-        self._crew.order_all({"order": "allowlist", "text": text, "path": os.fspath(path)})
-
-    def _hand_out_policies(self) -> None:
-        """Give workers the rules and lists as they are now, sessions and all; with mistakes, the old ones stay."""
-        policies = self._blueprint.material.policies
-        try:
-            policies = load_policies(policies.stacks, read_text)
-        except ConfigurationError as error:
-            mistakes = [str(mistake) for mistake in (error, *error.others)]
-            log.error("policy refused, the old one stays in force", mistakes=mistakes)
         else:
-            log.info("policy changed", files=len(policies.texts))
-            self._put_on_record("policy.reload")
-            self._blueprint = app.with_policies(self._blueprint, policies)
-            self._crew.order_all({"order": "policies", "texts": policies.texts})
-        self._policy_watch = FileWatch(policies.paths())
-
-    def _tell_allowlist(self, workers: list[WorkerProcess]) -> None:
-        """Tell workers of an older configuration, whose sessions go on, who is known now."""
-        path = self._settings.allowlist
-        with contextlib.suppress(ConfigurationError):  # changed again: that will be noticed
-            text, _ = read_allowlist(path)
-            order: dict[str, object] = {"order": "allowlist", "text": text, "path": os.fspath(path)}
-            for worker in workers:
-                self._crew.order(worker, order)
+            self._files.look()
+            self._blueprint = self._files.blueprint
 
     # --- gatepost status, gatepost reload -----------------------------------------------------
 
@@ -509,28 +469,9 @@ class Supervisor:
         if command == "status":
             caller.answer(self.status())
         elif command == "reload":
-            if self._previous is not None:
-                self._asking_for_reload.append(caller)  # one at a time
-            else:
-                self._reload_for([caller])
+            self._reload_callers.ask(caller, is_busy=self._previous is not None)
         else:
             caller.answer({"ok": False, "error": "unknown command"})
-
-    def _reload_for(self, callers: list[Caller]) -> None:
-        error = self.reload()
-        if error is None:
-            self._waiting_for_reload += callers  # until the new workers are ready
-            return
-        for caller in callers:
-            caller.answer({"ok": False, "error": error})
-
-    def _answer_reload(self, answer: dict[str, object]) -> None:
-        for caller in self._waiting_for_reload:
-            caller.answer(answer)
-        self._waiting_for_reload.clear()
-        if self._asking_for_reload:
-            callers, self._asking_for_reload = self._asking_for_reload, []
-            self._reload_for(callers)
 
     def status(self) -> dict[str, object]:
         """What `gatepost status` shows."""
