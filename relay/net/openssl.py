@@ -31,8 +31,11 @@ _LIBRARY: Final = cast("Any", SSL)._lib
 _FFI: Final = cast("Any", SSL)._ffi
 
 _NULL: Final = _FFI.NULL
-_ALLOCATE: Final = _FFI.new_allocator(should_clear_after_alloc=False)
 _RECORD_BYTES: Final = 16 * 1024  # RFC 8446 5.1: of plain text, at most
+_SCRATCH_BYTES: Final = 80 * 1024
+_SCRATCH: Final = _FFI.new("char[]", _SCRATCH_BYTES)
+"""Where OpenSSL writes what is copied out at once: there is one event loop a process, so all connections
+can share it, and it stays in the processor's cache. Not for threads: OpenSSL is called without the GIL."""
 
 MODE_ENABLE_PARTIAL_WRITE: Final = 0x01
 MODE_RELEASE_BUFFERS: Final = 0x10
@@ -89,7 +92,7 @@ class Records:
 
     def feed(self, data: bytes | memoryview) -> None:
         """Put bytes of the peer where `read` finds them."""
-        if _LIBRARY.BIO_write(self._private._into_ssl, _FFI.from_buffer(data), len(data)) < 0:
+        if _LIBRARY.BIO_write(self._private._into_ssl, _pointer(data), len(data)) < 0:
             raise MemoryError
 
     def read(self, plain: list[bytes]) -> None:
@@ -103,30 +106,27 @@ class Records:
         # OpenSSL fetches record by record, and a record fits into the buffer: when the BIO is
         # empty, nothing is left inside either.
         while _LIBRARY.BIO_get_mem_data(bio, _NULL):
-            buffer = _ALLOCATE("char[]", _RECORD_BYTES)
-            size = _LIBRARY.SSL_read(tls, buffer, _RECORD_BYTES)
+            size = _LIBRARY.SSL_read(tls, _SCRATCH, _RECORD_BYTES)
             if size <= 0:
                 if _LIBRARY.SSL_get_error(tls, size) != _LIBRARY.SSL_ERROR_WANT_READ:
                     private._raise_ssl_error(tls, size)
                 return
-            plain.append(_FFI.buffer(buffer, size)[:])
+            plain.append(_FFI.unpack(_SCRATCH, size))
 
     def write(self, data: bytes | memoryview) -> None:
         """Encrypt; what comes of it waits in `outgoing`. Raises SSL.Error."""
         private = self._private
-        size = _LIBRARY.SSL_write(private._ssl, _FFI.from_buffer(data), len(data))
+        size = _LIBRARY.SSL_write(private._ssl, _pointer(data), len(data))
         if size <= 0:
             private._raise_ssl_error(private._ssl, size)
 
     def outgoing(self) -> bytes:
         """Take what must be sent to the peer; b"" if there is nothing."""
-        bio = self._private._from_ssl
-        waiting = _LIBRARY.BIO_get_mem_data(bio, _NULL)
-        if not waiting:
+        size = _LIBRARY.BIO_read(self._private._from_ssl, _SCRATCH, _SCRATCH_BYTES)
+        if size <= 0:
             return b""
-        sealed = _ALLOCATE("char[]", waiting)
-        size = _LIBRARY.BIO_read(bio, sealed, waiting)
-        return cast("bytes", _FFI.buffer(sealed, size)[:])
+        sealed = cast("bytes", _FFI.unpack(_SCRATCH, size))
+        return sealed if size < _SCRATCH_BYTES else sealed + self.outgoing()
 
     def release_buffers(self) -> bool:
         """Give the connection new, empty memory BIOs; False, and nothing done, if the old ones hold bytes.
@@ -164,6 +164,11 @@ def describe_error(error: SSL.Error) -> str:
         return "unexpected end of the connection"
     queue = cast("Iterable[tuple[str, str, str]]", error.args[0] if error.args else ())
     return "; ".join(reason for _, _, reason in queue if reason) or "TLS failed without a reason"
+
+
+def _pointer(data: bytes | memoryview) -> Any:
+    """What cffi takes for a `const void *`: bytes as they are, which spares it an object."""
+    return data if type(data) is bytes else _FFI.from_buffer(data)
 
 
 def _held_bytes(bio: Any) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar, cast
 from relay.errors import ConnectionLost, HandshakeFailed, StreamError, Unavailable
 from relay.outbound.security import PeerCheck
 from relay.smtp.client import ClientEngine
-from relay.smtp.client_commands import BLOCK_BYTES, in_blocks
+from relay.smtp.client_commands import BLOCK_BYTES
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Connection:
             raise ConnectionLost("the next hop spoke without being asked")
         block: list[bytes] = []
         size_bytes = 0
-        for chunk in in_blocks(chunks):
+        for chunk in chunks:
             if size_bytes + len(chunk) > BLOCK_BYTES and block:
                 stream.send(*block)
                 stream.set_deadline(self._deadlines["data"])  # RFC 5321 4.5.3.2.5

@@ -27,6 +27,7 @@ from relay.smtp.client_commands import (
     BLOCK_BYTES,
     command,
     dot_stuffed,
+    in_blocks,
     lacking,
     mail_command,
     needs_utf8,
@@ -52,7 +53,8 @@ Phase: TypeAlias = Literal["command", "data", "final"]
 class Flight(NamedTuple):
     """What to write at once, and the phase of each reply that is then due.
 
-    `chunks` may be made while they are written, to be gone through once.
+    `chunks` may be made while they are written, to be gone through once; none is much longer than
+    `BLOCK_BYTES`.
     """
 
     chunks: Iterable[bytes]
@@ -325,7 +327,7 @@ class ClientEngine:
         refused = self._judged(envelope, replies)
         if refused:
             return refused
-        (final,) = yield Flight((last, *chunks), _FINAL)
+        (final,) = yield Flight(in_blocks((last, *chunks)), _FINAL)
         return self._concluded(final)
 
     def _by_data(

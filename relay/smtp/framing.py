@@ -263,6 +263,10 @@ class DataReader:
 
     def feed(self, data: bytes) -> int:
         """Take the next bytes; return where in `data` the message ended, -1 if it goes on."""
+        if self._held == b"\r\n" and self._is_fresh and data and not data.startswith(b"."):
+            # No dot at the beginning: no line end is needed in front of it, which spares two copies.
+            self._held = b""
+            self._is_fresh = False
         text = self._held + data if self._held else data
         dot = _LINE_STARTS_WITH_DOT.search(text) if b"." in text else None
         found = None if dot is None else _END_OF_DATA.search(text, max(dot.start() - 1, 0))

@@ -12,7 +12,7 @@ queued and handed out together.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.smtp import server_replies as replies
 from relay.smtp.commands import (
@@ -44,7 +44,7 @@ from relay.smtp.server_replies import Fault
 from relay.smtp.states import TRANSITIONS, State
 
 if TYPE_CHECKING:
-    from relay.model import Sender
+    from collections.abc import Callable, Mapping
 
 __all__ = ["ServerEngine", "ServerLimits"]
 
@@ -197,7 +197,7 @@ class ServerEngine:
         """Answer the last event. 421 ends the connection (RFC 5321 3.8)."""
         question = self._question
         self._expect(question is not None, "there is no event to answer")
-        is_accepted_hello = reply.is_positive and isinstance(question, Hello)
+        is_accepted_hello = type(question) is Hello and reply.is_positive
         self._expect(not is_accepted_hello, "a greeting is accepted by accept_hello")
         if reply.code == 421:
             self.close_with(reply)
@@ -205,21 +205,7 @@ class ServerEngine:
         self._question = None
         if reply.is_permanent:
             self.errors += 1
-        if not (isinstance(question, DataStart) and question.chunking):
-            self._queue(reply)  # RFC 3030 2: BDAT is answered at the end of its chunk
-        match question:
-            case MailFrom(sender):
-                self._sender_answered(sender, reply)
-            case RcptTo():
-                self._recipient_answered(reply)
-            case DataStart():
-                self._data_answered(question, reply)
-            case Message():
-                self._message_answered(reply)
-            case StartTls() if reply.is_positive:
-                self._move(Command.STARTTLS)
-            case _:
-                pass  # a refused greeting or STARTTLS changes nothing
+        _ANSWERED[type(question)](self, question, reply)
 
     def tls_started(self) -> None:
         """Begin anew under TLS: all the peer has said before is forgotten (RFC 3207 4.2)."""
@@ -248,16 +234,26 @@ class ServerEngine:
 
     # --- what follows from the caller's answers -----------------------------------------------
 
-    def _sender_answered(self, sender: Sender, reply: Reply) -> None:
+    def _hello_answered(self, _: Hello, reply: Reply) -> None:
+        self._queue(reply)  # a refusal, which changes nothing
+
+    def _tls_answered(self, _: StartTls, reply: Reply) -> None:
+        self._queue(reply)
+        if reply.is_positive:
+            self._move(Command.STARTTLS)
+
+    def _sender_answered(self, question: MailFrom, reply: Reply) -> None:
+        self._queue(reply)
         self._has_refused = not reply.is_positive
         if reply.is_positive:
             self._reception = Reception(
-                sender, self._max_message_bytes, self._limits.max_line_bytes
+                question.sender, self._max_message_bytes, self._limits.max_line_bytes
             )
             self._move(Command.MAIL)
             self._idle_commands = 0
 
-    def _recipient_answered(self, reply: Reply) -> None:
+    def _recipient_answered(self, _: RcptTo, reply: Reply) -> None:
+        self._queue(reply)
         if reply.is_positive:
             assert self._reception is not None
             self._reception.recipients += 1
@@ -266,17 +262,20 @@ class ServerEngine:
             self._has_refused = True
 
     def _data_answered(self, question: DataStart, reply: Reply) -> None:
-        if question.chunking:
+        if question.chunking:  # RFC 3030 2: BDAT is answered at the end of its chunk
             assert self._chunk is not None
             self._move(Command.BDAT)
             if not reply.is_positive:
                 self._chunk.fault = Fault("", reply)
-        elif reply.is_positive:
+            return
+        self._queue(reply)
+        if reply.is_positive:
             self._move(Command.DATA)
         else:
             self._end_message()
 
-    def _message_answered(self, reply: Reply) -> None:
+    def _message_answered(self, _: Message, reply: Reply) -> None:
+        self._queue(reply)
         self._end_message()
         if reply.is_positive:
             self.errors = 0
@@ -296,20 +295,20 @@ class ServerEngine:
         return event
 
     def _step(self) -> Event | None:
-        state = self._state
-        if state is State.CLOSED:
-            return Closed(self._reason)
-        if self.errors >= self._limits.max_errors:
+        if self.errors >= self._limits.max_errors and self._state is not State.CLOSED:
             return self._tell(replies.TOO_MANY_ERRORS)
         if self._chunk is not None:
             return self._read_chunk(self._chunk)
-        if state is State.CONTENT:
-            return self._read_data()
-        if state is State.GREETING and self._input:
-            return self._tell(replies.EARLY_TALKER)
-        if state is State.HANDSHAKE and self._input:
-            return self._tell(replies.STARTTLS_INJECTION)
-        return self._read_command()
+        return _READERS.get(self._state, ServerEngine._read_command)(self)
+
+    def _read_nothing(self) -> Event:
+        return Closed(self._reason)
+
+    def _read_early(self) -> Event | None:
+        return self._tell(replies.EARLY_TALKER) if self._input else self._need_data()
+
+    def _read_injected(self) -> Event | None:
+        return self._tell(replies.STARTTLS_INJECTION) if self._input else self._need_data()
 
     def _need_data(self) -> Event:
         if not self._is_ended:
@@ -367,21 +366,15 @@ class ServerEngine:
             return self._tell(fault)
         if argument and command in WITHOUT_ARGUMENT:
             return self._tell(replies.NO_ARGUMENT_ALLOWED)
-        match command:
-            case Command.MAIL:
-                return self._on_mail(argument)
-            case Command.RCPT:
-                return self._on_rcpt(argument)
-            case Command.DATA:
-                assert self._reception is not None
-                size = self._reception.sender.size_bytes
-                return self._ask(DataStart(chunking=False, size_bytes=size))
-            case Command.EHLO | Command.HELO:
-                return self._on_hello(command, argument)
-            case Command.STARTTLS:
-                return self._ask(StartTls())
-            case _:
-                return self._on_small_command(command, argument)
+        return _ON_COMMAND.get(command, ServerEngine._on_small_command)(self, command, argument)
+
+    def _on_starttls(self, _: Command, __: bytes) -> Event:
+        return self._ask(StartTls())
+
+    def _on_data(self, _: Command, __: bytes) -> Event:
+        assert self._reception is not None
+        size = self._reception.sender.size_bytes
+        return self._ask(DataStart(chunking=False, size_bytes=size))
 
     def _on_hello(self, command: Command, argument: bytes) -> Event | None:
         name, is_valid = parse_hello(argument)
@@ -390,7 +383,7 @@ class ServerEngine:
         self._count_idle()
         return self._ask(Hello(command.value, name, is_valid))
 
-    def _on_mail(self, argument: bytes) -> Event | None:
+    def _on_mail(self, _: Command, argument: bytes) -> Event | None:
         sender = parse_mail(argument, self._offered)
         if isinstance(sender, Reply):
             self._has_refused = True
@@ -400,7 +393,7 @@ class ServerEngine:
             return self._tell(replies.MESSAGE_TOO_LARGE)
         return self._ask(MailFrom(sender))
 
-    def _on_rcpt(self, argument: bytes) -> Event | None:
+    def _on_rcpt(self, _: Command, argument: bytes) -> Event | None:
         reception = self._reception
         assert reception is not None
         if reception.recipients >= self._max_recipients:
@@ -535,4 +528,28 @@ _SMALL_COMMANDS: Final = {
     Command.VRFY: replies.VRFY_DONE,
     Command.HELP: replies.HELP_DONE,
     Command.QUIT: replies.QUIT_DONE,
+}
+
+# Tables instead of a chain of questions: they are asked for each command of each message.
+_READERS: Final[Mapping[State, Callable[[ServerEngine], Event | None]]] = {
+    State.GREETING: ServerEngine._read_early,  # noqa: SLF001  the tables of this file's own methods
+    State.HANDSHAKE: ServerEngine._read_injected,  # noqa: SLF001
+    State.CONTENT: ServerEngine._read_data,  # noqa: SLF001
+    State.CLOSED: ServerEngine._read_nothing,  # noqa: SLF001
+}
+_ON_COMMAND: Final[Mapping[Command, Callable[[ServerEngine, Command, bytes], Event | None]]] = {
+    Command.EHLO: ServerEngine._on_hello,  # noqa: SLF001
+    Command.HELO: ServerEngine._on_hello,  # noqa: SLF001
+    Command.STARTTLS: ServerEngine._on_starttls,  # noqa: SLF001
+    Command.MAIL: ServerEngine._on_mail,  # noqa: SLF001
+    Command.RCPT: ServerEngine._on_rcpt,  # noqa: SLF001
+    Command.DATA: ServerEngine._on_data,  # noqa: SLF001
+}
+_ANSWERED: Final[Mapping[type, Callable[[ServerEngine, Any, Reply], None]]] = {
+    Hello: ServerEngine._hello_answered,  # noqa: SLF001
+    StartTls: ServerEngine._tls_answered,  # noqa: SLF001
+    MailFrom: ServerEngine._sender_answered,  # noqa: SLF001
+    RcptTo: ServerEngine._recipient_answered,  # noqa: SLF001
+    DataStart: ServerEngine._data_answered,  # noqa: SLF001
+    Message: ServerEngine._message_answered,  # noqa: SLF001
 }
