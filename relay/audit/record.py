@@ -108,7 +108,7 @@ FIELDS: Final = MappingProxyType(
         "elapsed_ms": "The time the next hop took, in milliseconds.",
         # Administrative acts, and sanctions
         "action": "What was done, as a dotted word: `pin.add`, `reload`.",
-        "user": "Who did it: the user's name on this machine.",
+        "user": "Who did it: the user's name on this machine, or the identity that enrolled over the wire.",
         "target": "To what it was done.",
         "pins": "The pins that were added or removed.",
         "until": "When a ban or a suspension ends by itself.",
