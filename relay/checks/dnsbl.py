@@ -91,6 +91,7 @@ class Settings(Limits):
     """Lists in the DNS. None is asked unless it stands here, and a rule names a fact that needs it."""
 
     list: tuple[List, ...] = ()
+    """The lists that are asked, all at once."""
 
 
 def build(settings: Settings, tools: Tools) -> DnsblCheck:

@@ -83,6 +83,7 @@ class Settings(Limits):
     """Links in texts. No list is asked unless it stands here, and a rule names a fact that needs it."""
 
     list: tuple[List, ...] = ()
+    """The lists that are asked, all at once."""
 
     max_domains: int = Field(default=50, ge=1, le=200)
     """How many domains of a message are looked up."""
@@ -121,6 +122,8 @@ class UriCheck:
         self, case: Case, _stage: Stage, wanted: frozenset[str]
     ) -> Mapping[str, Value]:
         """Report on the links; lists that can't say are named in `uri.unanswered`."""
+        if wanted <= _OF_LISTS and not (self._by_name or self._by_address):
+            return {"uri.listed": False, "uri.score": 0.0, "uri.lists": (), "uri.unanswered": ()}
         block = case.header or headers.split(case.message)
         if len(case.message) > _LARGE_BYTES:
             links = await self._offload(lambda: links_of(block.message, structure_of(block)))

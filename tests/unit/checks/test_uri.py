@@ -110,3 +110,10 @@ def test_a_large_text_leaves_the_event_loop(size, times):
     offload = Offloading()
     facts("x" * size, "domains", offload=offload)
     assert offload.times == times
+
+
+def test_without_lists_the_text_is_not_even_read():
+    check = build(Settings(), tools())
+    case = message_case(message("http://evil.example/"))
+    assert ask(check, case, Stage.MESSAGE, "uri.score") == {"uri.score": 0.0}
+    assert case.header.structure is None
