@@ -2,14 +2,24 @@
 
 import pytest
 
+from tests.kit.dns_server import DnsServer, Fault
 from tests.kit.relay_process import RelayProcess
 from tests.kit.site import Site
 from tests.kit.upstream import Upstream
 
 
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    return Site(tmp_path_factory.mktemp("site"))
+def name_server():
+    """A DNS in which there is nothing, and which can't say what the names of clients are."""
+    with DnsServer() as running:
+        for address in ("1.0.0.127", "1.2.0.192"):
+            running.faults[f"{address}.in-addr.arpa"] = (Fault.SERVFAIL,)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def site(name_server, tmp_path_factory):
+    return Site(tmp_path_factory.mktemp("site"), name_server.address)
 
 
 @pytest.fixture(scope="module")

@@ -201,6 +201,18 @@ then = "suspend"
 reply = "550 5.7.1 {identity.name} is suspended for this"
 duration = "2s"
 """
+OTHERS_RULES = """
+[[rule]]
+name = "others_own"
+at = "sender"
+when = 'sender.local == "nobody"'
+then = "reject"
+reply = "550 5.7.1 {identity.name} has rules of its own"
+
+[[rule]]
+name = "words"
+enabled = false
+"""
 WORDS = "# words\nprize\n"
 
 
@@ -213,7 +225,6 @@ def relay(site, upstream, tmp_path_factory):
     settings = site.settings(
         upstream.port,
         listener={"policy": ["defaults", "policy/rules.toml"]},
-        dns={"servers": [f"127.0.0.1:{free_port()}"], "timeout": "100ms", "attempts": 1},
     )
     partners = settings["listener"][0]
     public = {
@@ -226,7 +237,9 @@ def relay(site, upstream, tmp_path_factory):
     settings["route"]["dest.example"] = settings["route"]["*"]
     allowlist = site.allowlist() + (
         f'[[identity]]\nname = "other"\npins = ["{site.unpinned.pin}"]\nheader_from = "any"\n'
+        'policy = ["policy/other.toml"]\n'
     )
+    (folder / "policy" / "other.toml").write_text(OTHERS_RULES)
     with RelayProcess(folder, settings, allowlist) as running:
         yield running
 
@@ -381,6 +394,43 @@ def test_a_record_holds_the_facts_that_were_asked_for(relay, site):
     assert [each["recipient.local"] for each in record["recipient_facts"]] == ["a", "b"]
 
 
+# --- rules of an identity ---------------------------------------------------------------------------
+
+
+def send_as_other(relay, site, sender=SENDER):
+    with clients.session(relay.port, site.context(site.unpinned)) as smtp:
+        smtp.ehlo("client.example")
+        return clients.transact(smtp, sender=sender)
+
+
+def test_an_identity_has_rules_of_its_own_over_those_of_the_listener(relay, site):
+    answer = send_as_other(relay, site, "nobody@x.example")
+    assert (answer.code, answer.text.partition(" (ref")[0]) == (
+        550,
+        "5.7.1 other has rules of its own",
+    )
+    assert partner(relay, site, "nobody@acme.example").code == 250
+    assert send_as_other(relay, site, "casino@x.example").code == 250, "a rule switched off"
+    assert partner(relay, site, "casino@acme.example").code == 550
+
+
+def test_an_allowlist_with_another_policy_is_taken_over_and_one_with_mistakes_is_not(relay, site):
+    allowlist = (relay.folder / "allowlist.toml").read_text()
+    own = relay.folder / "policy" / "more.toml"
+    own.write_text(OTHERS_RULES.replace("rules of its own", "more of them"))
+    relay.write_allowlist(allowlist.replace("other.toml", "more.toml"))
+
+    def said():
+        return send_as_other(relay, site, "nobody@x.example").text
+
+    wait_until("the new rules are in force", lambda: "has more of them" in said())
+    relay.write_allowlist(allowlist.replace("other.toml", "gone.toml"))
+    wait_until("the mistake is told", lambda: "gone.toml is not there" in relay.log())
+    assert "has more of them" in said()
+    relay.write_allowlist(allowlist)
+    wait_until("the old rules are back", lambda: "rules of its own" in said())
+
+
 # --- bans and suspensions ---------------------------------------------------------------------------
 
 
@@ -425,19 +475,12 @@ def test_loopback_is_never_banned(relay, site):
 
 def test_an_identity_is_suspended_and_its_address_left_alone(relay, site):
     """Its live sessions end in all workers; it is known again when the time is over."""
-    other = site.unpinned
-
-    def send(sender=SENDER):
-        with clients.session(relay.port, site.context(other)) as smtp:
-            smtp.ehlo("client.example")
-            return clients.transact(smtp, sender=sender)
-
-    idle = [clients.session(relay.port, site.context(other)) for _ in range(4)]
+    idle = [clients.session(relay.port, site.context(site.unpinned)) for _ in range(4)]
     opened = [each.__enter__() for each in idle]
     for smtp in opened:
         smtp.ehlo("client.example")
     try:
-        answer = send("abuse@strange.example")
+        answer = send_as_other(relay, site, "abuse@strange.example")
         assert (answer.code, answer.text.partition(" (ref")[0]) == (
             550,
             "5.7.1 other is suspended for this",
@@ -450,10 +493,10 @@ def test_an_identity_is_suspended_and_its_address_left_alone(relay, site):
     finally:
         for each in idle:
             each.__exit__(None, None, None)
-    refused = send()
+    refused = send_as_other(relay, site)
     assert (refused.code, refused.text[:25]) == (550, "5.7.13 Identity suspended")
     assert partner(relay, site).code == 250, "another identity from the same address"
-    wait_until("it is over", lambda: send().code == 250, 10)
+    wait_until("it is over", lambda: send_as_other(relay, site).code == 250, 10)
 
 
 # --- reload -----------------------------------------------------------------------------------------

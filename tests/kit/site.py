@@ -36,11 +36,12 @@ class Site:
     """Certificates in a folder, and the settings that use them.
 
     `pinned` is on the allowlist; `unpinned` is from the same CA and is not; `foreign` is from a CA
-    that nobody here knows.
+    that nobody here knows. `name_server` is for relays to ask; the system's if it is "".
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name_server: str = "") -> None:
         self.folder = folder
+        self.name_server = name_server
         self.authority = Authority("Test Root")
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(self.authority.pem)
@@ -81,9 +82,11 @@ class Site:
             "server_name": "localhost",
             **tables.pop("route", {}),
         }
+        names = {"dns": {"servers": [self.name_server]}} if self.name_server else {}
         return {
             "hostname": "edge.example",
             "workers": 2,
+            **names,
             "limits": {"max_connections": 12_000, **tables.pop("limits", {})},
             **tables,
             "listener": [listener],
