@@ -1,13 +1,12 @@
 """The operator's rules, case by case, through the real binary: reply, action, and what the audit trail knows."""
 
 import smtplib
-import socket
 import time
 
 import pytest
 
 from tests.kit import clients
-from tests.kit.clients import MESSAGE, Answer
+from tests.kit.clients import MESSAGE, Answer, Proxied
 from tests.kit.relay_process import RelayProcess, free_port, wait_until
 from tests.kit.site import RECIPIENT, SENDER
 
@@ -242,21 +241,6 @@ def relay(site, upstream, tmp_path_factory):
     (folder / "policy" / "other.toml").write_text(OTHERS_RULES)
     with RelayProcess(folder, settings, allowlist) as running:
         yield running
-
-
-class Proxied(smtplib.SMTP):
-    """A client behind a load balancer that tells its address."""
-
-    def __init__(self, port, address):
-        self._address = address
-        super().__init__("127.0.0.1", port, timeout=60, local_hostname="client.example")
-
-    def _get_socket(self, host, port, timeout):
-        made = socket.create_connection((host, port), timeout)
-        family = "TCP6" if ":" in self._address else "TCP4"
-        end = "2001:db8::25" if ":" in self._address else "192.0.2.25"
-        made.sendall(f"PROXY {family} {self._address} {end} 40000 25\r\n".encode())
-        return made
 
 
 def stranger(relay, site, sender="someone@strange.example", *, address="192.0.2.1", certificate=None,
@@ -513,8 +497,12 @@ def test_rules_and_lists_are_taken_over_under_way_and_mistakes_are_not(relay, si
         assert not is_refused("voucher")
         (folder / "words.txt").write_text(WORDS + "voucher\n")
         wait_until("the list is read", lambda: is_refused("voucher"))
-        assert smtp.docmd("MAIL FROM:<voucher@acme.example>")[0] == 550
 
+        def is_refused_here():
+            smtp.rset()
+            return smtp.docmd("MAIL FROM:<voucher@acme.example>")[0] == 550
+
+        wait_until("the live session's worker has read it, too", is_refused_here)
         (folder / "rules.toml").write_text(RULES.replace("sender.size_bytes >", "sender.sice >"))
         wait_until("the mistake is told", lambda: "unknown fact `sender.sice`" in relay.log())
         assert is_refused("voucher"), "the old rules stay"

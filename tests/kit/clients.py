@@ -6,6 +6,7 @@ Knows no more of the relay than its port and the files of a `Site`.
 from __future__ import annotations
 
 import smtplib
+import socket
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,6 +38,20 @@ class Answer(NamedTuple):
     def reference(self) -> str:
         """The reference id at the end of a refusal."""
         return self.text.rpartition("(ref ")[2].rstrip(")")
+
+
+class Proxied(smtplib.SMTP):
+    """A client behind a load balancer that tells its address (PROXY protocol, version 1)."""
+
+    def __init__(self, port: int, address: str) -> None:
+        self._address = address
+        super().__init__("127.0.0.1", port, timeout=60, local_hostname="client.example")
+
+    def _get_socket(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        made = socket.create_connection((host, port), timeout)
+        family, end = ("TCP6", "2001:db8::25") if ":" in self._address else ("TCP4", "192.0.2.25")
+        made.sendall(f"PROXY {family} {self._address} {end} 40000 25\r\n".encode())
+        return made
 
 
 class Ended(NamedTuple):
