@@ -105,11 +105,22 @@ IDENTITY_KEYS = {
     "not_before": "From when its pins count: `2027-01-31` (that day, UTC) or `2027-01-31T12:00:00Z`.",
     "not_after": "Until when its pins count, the day included.",
     "contact": "Whom to ask about it.",
+    "policy": "Policy files whose rules and lists are put over those of the listener for this identity, as "
+    '`["policy/acme.toml"]`, relative to the allowlist.',
     "suspended": '`{ reason = "...", by = "...", at = 2027-01-31T12:00:00Z, until = 2027-02-01T12:00:00Z }`: '
     "refused with 550 5.7.13 until then, or without `until` until the key is taken out. `gatepost pin suspend` "
     "and `gatepost pin restore` do both.",
 }
 """The keys of `[[identity]]` and what they mean."""
+
+def _with_lists(key: str, table: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Yield a table, and the tables that it has lists of."""
+    yield f"[{key}]", table
+    for name, field in table.model_fields.items():
+        element = (*get_args(field.annotation), None)[0]
+        if isinstance(element, type) and issubclass(element, BaseModel):
+            yield f"[[{key}.{name}]]", element
+
 
 _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("At the top", Settings),
@@ -125,9 +136,10 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[policy]", Policy),
     ("[checks]", Checks),
     *(
-        (f"[checks.{name}]", module.Settings)
+        section
         for name, module in catalogue.check_modules().items()
         if module.Settings.model_fields
+        for section in _with_lists(f"checks.{name}", module.Settings)
     ),
     ("[revocation]", Revocation),
     ("[[revocation.authority]]", RevocationAuthority),
@@ -214,7 +226,7 @@ def _type_words(annotation: Any) -> str:
         return "table"
     words = {str: "text", SecretStr: "text", int: "number", bool: "true or false", Path: "path",
              timedelta: "duration"}  # fmt: skip
-    return words[annotation]
+    return words.get(annotation, "text")  # what is read from text in a form of its own
 
 
 def _default_words(value: Any, *, is_size: bool) -> str:

@@ -37,7 +37,7 @@ from relay.outbound.routes import Route, RouteTable, parse_host
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.certificate import Certificate
 from relay.policy.check import Tools
-from relay.policy_files import load_policies
+from relay.policy_files import DEFAULTS, load_policies
 from relay.revocation.folder import CrlFolder
 from relay.revocation.ocsp_news import News, OcspUrls
 from relay.revocation.ocsp_view import OcspView
@@ -165,13 +165,18 @@ class Worker:
         forwarder = Forwarder(
             self._blueprint.routes, TcpDialer(), clock, hostname=settings.hostname
         )
-        self._policies = LivePolicies(self._blueprint.material.policies.engines)
+        self._policies = LivePolicies(self._blueprint.material.policies)
         store = open_store(settings.state, settings.state_dir)
         watcher = Watcher(store, clock, self._restrictions_changed)
         resolver = open_resolver(settings.dns)
         crls = CrlView(settings.revocation.grace, self._want if settings.revocation.fetch else None)
         self._trust = LiveTrust(
-            self._blueprint.material, clock, self._tell_of, crls, self._ocsp_view(), watcher.view
+            self._blueprint.material,
+            clock,
+            self._tell_of,
+            crls,
+            self._ocsp_view(),
+            restrictions=watcher.view,
         )
         self._trust.replace_crls(self._crls.read())
         for certificate in self._intermediates:
@@ -316,16 +321,27 @@ class Worker:
                 case "ocsp" | "staple":
                     self._learn_of_revocation(order)
                 case "policies":
-                    stacks = self._blueprint.material.policies.stacks
-                    read = order["texts"].__getitem__  # the supervisor has checked them
-                    policies = await asyncio.to_thread(load_policies, stacks, read)
-                    self._policies.replace(policies.engines)
+                    await self._take_over_policies(order)
                 case "allowlist":
                     # The supervisor has checked it; a thread keeps the loop free.
                     self._trust.replace(
                         await asyncio.to_thread(parse_allowlist, order["text"], order["path"])
                     )
         await self._drain()
+
+    async def _take_over_policies(self, order: Mapping[str, Any]) -> None:
+        """Put rules in force that the supervisor has checked; a thread keeps the loop free."""
+        stacks = self._policies.stacks
+        if not {name for stack in stacks.values() for name in stack} <= {DEFAULTS, *order["texts"]}:
+            return  # of a newer configuration: ours are other files
+        self._policies.replace(
+            await asyncio.to_thread(
+                load_policies,
+                stacks,
+                order["texts"].__getitem__,
+                map(tuple, order["additions"]),
+            )
+        )
 
     async def _retire(self) -> None:
         """Stop accepting, let every session go on to its own end, then stop."""

@@ -14,12 +14,14 @@ import structlog
 
 from relay import app
 from relay.errors import ConfigurationError
-from relay.material import read_allowlist, read_text
+from relay.material import additions_of, read_allowlist, read_text
 from relay.policy_files import load_policies
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from relay.pki.allowlist import Allowlist
 
 __all__ = ["LiveFiles", "allowlist_order"]
 
@@ -53,7 +55,7 @@ class LiveFiles:
         if self._allowlist.has_changed():
             self._hand_out_allowlist()
         elif self._policies.has_changed():
-            self._hand_out_policies()
+            self._hand_out_policies(self.blueprint.material.allowlist)
 
     def _hand_out_allowlist(self) -> None:
         path = self.blueprint.material.settings.allowlist
@@ -63,25 +65,32 @@ class LiveFiles:
         except ConfigurationError as error:
             log.error("allowlist refused, the old one stays in force", error=str(error))
             return
+        known = self.blueprint.material.policies.additions
+        if not additions_of(allowlist) <= known and not self._hand_out_policies(allowlist):
+            return
         log.info("allowlist changed", identities=len(allowlist.identities))
         self._put_on_record("allowlist.reload", target=os.fspath(path))
         self.blueprint = app.with_allowlist(self.blueprint, allowlist)
         self._order({"order": "allowlist", "text": text, "path": os.fspath(path)})
 
-    def _hand_out_policies(self) -> None:
-        """Give workers the rules and lists as they are now, sessions and all; with mistakes, the old ones stay."""
+    def _hand_out_policies(self, allowlist: Allowlist) -> bool:
+        """Give workers the rules and lists as they are now; with mistakes, the old ones stay, and False."""
         policies = self.blueprint.material.policies
+        self._policies = FileWatch(policies.paths())
         try:
-            policies = load_policies(policies.stacks, read_text)
+            policies = load_policies(policies.stacks, read_text, additions_of(allowlist))
         except ConfigurationError as error:
             mistakes = [str(mistake) for mistake in (error, *error.others)]
             log.error("policy refused, the old one stays in force", mistakes=mistakes)
-        else:
-            log.info("policy changed", files=len(policies.texts))
-            self._put_on_record("policy.reload")
-            self.blueprint = app.with_policies(self.blueprint, policies)
-            self._order({"order": "policies", "texts": policies.texts})
-        self._policies = FileWatch(policies.paths())
+            return False
+        if policies.texts.keys() != self.blueprint.material.policies.texts.keys():
+            self._policies = FileWatch(policies.paths())
+        log.info("policy changed", files=len(policies.texts))
+        self._put_on_record("policy.reload")
+        self.blueprint = app.with_policies(self.blueprint, policies)
+        additions = sorted(policies.additions)
+        self._order({"order": "policies", "texts": policies.texts, "additions": additions})
+        return True
 
 
 def allowlist_order(blueprint: app.Blueprint) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from relay import catalogue
+from relay.errors import Unavailable
 from relay.inbound.judging import Panel
 from relay.policy.check import WaitingCheck
 from relay.policy.consequences import Consequences
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from relay.policy.check import Tools
     from relay.policy.engine import Engine
     from relay.policy.restrictions import Restrictions
+    from relay.policy_files import Policies, Stack
     from relay.settings import Checks, Settings
 
 __all__ = ["LivePolicies", "make_consequences", "make_panel", "offload"]
@@ -31,22 +33,29 @@ _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 
 class LivePolicies:
-    """Implements `ports.Policies`; the rules can be swapped under way.
+    """Implements `ports.Policies`; the rules can be swapped under way."""
 
-    Args:
-        engines: the rules of each listener.
-    """
+    def __init__(self, policies: Policies) -> None:
+        self._engines: Mapping[tuple[str, Stack], Engine] = {}
+        self.replace(policies)
 
-    def __init__(self, engines: Mapping[str, Engine]) -> None:
-        self._engines = engines
-
-    def replace(self, engines: Mapping[str, Engine]) -> None:
+    def replace(self, policies: Policies) -> None:
         """Put other rules in force, for live sessions from their next command on."""
-        self._engines = engines
+        self.stacks = policies.stacks
+        self._previous, self._engines = self._engines, policies.engines
 
-    def engine(self, listener: str, _identity: Identity | None) -> Engine:
-        """Return the rules for a listener's clients."""
-        return self._engines[listener]
+    def engine(self, listener: str, identity: Identity | None) -> Engine:
+        """Return the rules for a listener's clients, with those of an identity over them.
+
+        Raises:
+            Unavailable: the identity's rules are not there yet.
+        """
+        key = (listener, identity.policy if identity is not None else ())
+        # Rules come before the allowlist that names them, and go before the one that did.
+        engine = self._engines.get(key) or self._previous.get(key)
+        if engine is None:
+            raise Unavailable(f"policy {key} is not loaded")
+        return engine
 
 
 def make_panel(settings: Checks, tools: Tools) -> Panel:

@@ -54,6 +54,7 @@ class LiveTrust:
         on_intermediate: Callable[[Certificate], None] = lambda _: None,
         crls: CrlView | None = None,
         ocsp: OcspView | None = None,
+        *,
         restrictions: Restrictions | None = None,
     ) -> None:
         self.intermediates = Intermediates()

@@ -23,7 +23,7 @@ from relay.config import read_file
 from relay.errors import ConfigurationError
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
-from relay.policy_files import DEFAULTS, Policies, load_policies
+from relay.policy_files import DEFAULTS, Policies, Stack, load_policies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,6 +39,7 @@ __all__ = [
     "ListenerMaterial",
     "Material",
     "RouteMaterial",
+    "additions_of",
     "load_material",
     "read_allowlist",
     "read_text",
@@ -111,7 +112,7 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
     )
     loader.check_http(settings)
     allowlist = loader.load_allowlist()
-    policies = loader.load_policies()
+    policies = loader.load_policies(allowlist)
     loader.raise_mistakes()
     return Material(settings, allowlist, listeners, routes, policies, authorities)
 
@@ -124,6 +125,11 @@ def read_allowlist(path: Path) -> tuple[str, Allowlist]:
     """
     text = read_text(path)
     return text, parse_allowlist(text, path)
+
+
+def additions_of(allowlist: Allowlist) -> frozenset[Stack]:
+    """Return the policy files of its identities, each set of them once."""
+    return frozenset(each.policy for each in allowlist if each.policy)
 
 
 def read_text(path: Path | str) -> str:
@@ -188,14 +194,17 @@ class _Loader:
         path = self._configuration.settings.allowlist
         return self._attempt(("allowlist",), _read_present_allowlist, path) or Allowlist()
 
-    def load_policies(self) -> Policies:
+    def load_policies(self, allowlist: Allowlist) -> Policies:
         stacks: dict[str, tuple[str, ...]] = {}
         for position, listener in enumerate(self._configuration.settings.listener):
             places = ((name, ("listener", position, "policy", number))
                       for number, name in enumerate(listener.policy))  # fmt: skip
             stacks[listener.name] = tuple(self._policy_path(*each) for each in places)
-        found = self._attempt((), load_policies, stacks, read_text)
-        return found or Policies({}, {}, {})
+        additions = additions_of(allowlist)
+        for path in sorted({path for addition in additions for path in addition}):
+            self._attempt(("allowlist",), read_text, path)
+        found = self._attempt((), load_policies, stacks, read_text, additions)
+        return found or Policies({}, frozenset(), {}, {})
 
     def _policy_path(self, name: str, key: KeyPath) -> str:
         """A policy file's path, relative to the file that names it; noted as a mistake if it is not there."""

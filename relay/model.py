@@ -235,7 +235,7 @@ class Identity:
     `pins` and `names` are in canonical spelling ("spki:sha256:<64 hex>", "cert:sha256:<64 hex>",
     "dns:mail.acme.example", "uri:spiffe://acme/billing"). `senders` and `recipients` are patterns:
     "user@domain", "@domain", "@.domain" (subdomains), "*"; None means no limit. `header_from` is "senders" (the author obeys `senders`
-    too) or "any". `networks` None means anywhere. `chain` is "required" or "pin-only". `revocation` is
+    too) or "any". `networks` None means anywhere. `policy` are paths of policy files. `chain` is "required" or "pin-only". `revocation` is
     "hard", "soft" or "off" for this identity alone, "" for what its anchor and the listener say.
     """
 
@@ -252,6 +252,7 @@ class Identity:
     not_before: datetime | None = None
     not_after: datetime | None = None
     contact: str = ""
+    policy: tuple[str, ...] = ()
     suspended: Suspension | None = None
 
 

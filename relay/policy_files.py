@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from relay.policy.rules import Rule
     from relay.toml_lines import KeyPath
 
-__all__ = ["DEFAULTS", "Policies", "compile_stacks", "load_policies"]
+__all__ = ["DEFAULTS", "Policies", "Stack", "compile_stacks", "load_policies"]
+
+Stack = tuple[str, ...]
+"""Policy files, the later ones over the earlier ones."""
 
 DEFAULTS: Final = "defaults"
 """The name of the policy that comes with the relay."""
@@ -129,25 +132,32 @@ class Policies:
 
     Attributes:
         stacks: the policy files of each listener, their paths or `DEFAULTS`.
+        additions: the policy files of identities that have some, to be put over a listener's.
         texts: what was read, by path: policy files and the files of lists.
-        engines: the rules of each listener.
+        engines: the rules of each listener, without and with each of the additions.
     """
 
-    stacks: Mapping[str, tuple[str, ...]]
+    stacks: Mapping[str, Stack]
+    additions: frozenset[Stack]
     texts: Mapping[str, str]
-    engines: Mapping[str, Engine]
+    engines: Mapping[tuple[str, Stack], Engine]
 
     def paths(self) -> tuple[Path, ...]:
         """Every file that was read, for whoever watches them for changes."""
         return tuple(map(Path, self.texts))
 
 
-def load_policies(stacks: Mapping[str, tuple[str, ...]], read: Callable[[str], str]) -> Policies:
+def load_policies(
+    stacks: Mapping[str, Stack],
+    read: Callable[[str], str],
+    additions: Iterable[Stack] = (),
+) -> Policies:
     """Read and compile the policies of all listeners.
 
     Args:
         stacks: the policy files of each listener.
         read: reads a file; raises ConfigurationError without a place.
+        additions: the policy files of identities.
 
     Raises:
         ConfigurationError: the first mistake; its `others` are the rest.
@@ -158,14 +168,17 @@ def load_policies(stacks: Mapping[str, tuple[str, ...]], read: Callable[[str], s
         texts[path] = read(path)
         return texts[path]
 
-    engines = compile_stacks(stacks.values(), remember)
-    by_listener = {name: engines[stack] for name, stack in stacks.items()}
-    return Policies(stacks, texts, by_listener)
+    chosen = frozenset(additions)
+    whole = {
+        (name, addition): stack + addition
+        for name, stack in stacks.items()
+        for addition in ((), *sorted(chosen))
+    }
+    engines = compile_stacks(whole.values(), remember)
+    return Policies(stacks, chosen, texts, {key: engines[each] for key, each in whole.items()})
 
 
-def compile_stacks(
-    stacks: Iterable[tuple[str, ...]], read: Callable[[str], str]
-) -> dict[tuple[str, ...], Engine]:
+def compile_stacks(stacks: Iterable[Stack], read: Callable[[str], str]) -> dict[Stack, Engine]:
     """Compile policies, each a stack of files, a later one over the earlier ones.
 
     Args:
@@ -176,7 +189,7 @@ def compile_stacks(
         ConfigurationError: the first mistake; its `others` are the rest.
     """
     documents: dict[str, _Document] = {}
-    engines: dict[tuple[str, ...], Engine] = {}
+    engines: dict[Stack, Engine] = {}
     identity = _parse("identity.toml", files(_PACKAGE).joinpath("identity.toml").read_text())
     for stack in stacks:
         for name in stack:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from relay.errors import ConfigurationError
@@ -107,6 +109,7 @@ def parse_allowlist(text: str, path: Path | str) -> Allowlist:
         mistakes.append(_Mistake(("identity",), "identity is no list of tables", remedy))
         tables = []
     identities = [_parse_identity(table, index, mistakes) for index, table in enumerate(tables)]
+    identities = [each and _with_paths(each, PurePath(path).parent) for each in identities]
     mistakes.extend(_repetitions(identities))
     if mistakes:
         raise _as_error(mistakes, text, path)
@@ -169,6 +172,13 @@ def _parse_identity(
         return None
     values.setdefault("chain", "pin-only" if "pins" in values else "required")
     return Identity(**values)
+
+
+def _with_paths(identity: Identity, folder: PurePath) -> Identity:
+    """Make the paths of an identity's policy files relative to the allowlist's folder."""
+    if not identity.policy:
+        return identity
+    return replace(identity, policy=tuple(str(folder / each) for each in identity.policy))
 
 
 def _contradictions(values: Mapping[str, Any], index: int) -> Iterator[_Mistake]:

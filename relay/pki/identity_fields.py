@@ -160,6 +160,7 @@ FIELDS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "not_before": _moment(time.min),
     "not_after": _moment(time.max),
     "contact": _string,
+    "policy": _list_of(_string),
     "suspended": _suspension,
 }
 """What each key of `[[identity]]` becomes; the keys are the fields of `model.Identity`."""

@@ -217,13 +217,24 @@ def test_what_was_read_is_remembered_for_the_workers():
     texts = {PATH: "[lists.p]\nfile = 'p.txt'\n", "policy/p.txt": "a\n"}
     policies = load_policies({"partners": (DEFAULTS, PATH), "public": ()}, texts.__getitem__)
     assert policies.texts == texts
-    assert policies.engines.keys() == {"partners", "public"}
+    assert policies.engines.keys() == {("partners", ()), ("public", ())}
     again = load_policies(policies.stacks, policies.texts.__getitem__)
-    assert [each.name for each in again.engines["partners"].rules] == [
-        each.name for each in policies.engines["partners"].rules
+    assert [each.name for each in again.engines["partners", ()].rules] == [
+        each.name for each in policies.engines["partners", ()].rules
     ]
 
 
 def test_listeners_with_the_same_files_share_their_rules():
     policies = load_policies({"a": (PATH,), "b": (PATH,)}, {PATH: rule()}.__getitem__)
-    assert policies.engines["a"] is policies.engines["b"]
+    assert policies.engines["a", ()] is policies.engines["b", ()]
+
+
+def test_each_listener_has_its_rules_with_and_without_those_of_identities():
+    texts = {PATH: rule(name="a"), "own.toml": rule(name="b")}
+    policies = load_policies({"one": (PATH,), "two": ()}, texts.__getitem__, [("own.toml",)])
+    assert {key: names(engine) for key, engine in policies.engines.items()} == {
+        ("one", ()): ["a"],
+        ("one", ("own.toml",)): ["a", "b"],
+        ("two", ()): [],
+        ("two", ("own.toml",)): ["b"],
+    }
