@@ -1,7 +1,6 @@
 """The operator's rules, case by case, through the real binary: reply, action, and what the audit trail knows."""
 
 import smtplib
-import time
 
 import pytest
 
