@@ -113,6 +113,7 @@ IDENTITY_KEYS = {
 }
 """The keys of `[[identity]]` and what they mean."""
 
+
 def _with_lists(key: str, table: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
     """Yield a table, and the tables that it has lists of."""
     yield f"[{key}]", table
@@ -171,10 +172,36 @@ class _SchemaGenerator(GenerateJsonSchema):
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
+_FACTS = """# Facts
+
+<!-- Made by `make docs` from the files of relay/checks: change them there. -->
+
+What a rule's condition may name (see [policy](policy.md)). *From* says at which stage a fact is known
+first; it is known at all later ones. A fact is found out only if a rule of the listener needs it, and then
+once: once a connection, a transaction, a recipient or a message. One that can't be found out is neither
+true nor false, and the rule's `on_error` says what follows. Replies and tags name facts in braces.
+"""
+
+
+def facts() -> str:
+    """All facts, check by check."""
+    lines = [_FACTS]
+    for name, module in catalogue.check_modules().items():
+        summary = (module.__doc__ or "").partition("\n")[0].rstrip(".")
+        lines += [f"## `{name}`\n", f"{summary}.\n", "| fact | type | from | |", "|---|---|---|---|"]
+        lines += [
+            f"| `{fact.name}` | {fact.type} | {fact.stage} | {fact.doc.replace('|', '&#124;')} |"
+            for fact in module.FACTS
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration.md": manual,
     "gatepost.schema.json": schema,
     "audit.md": record.manual,
+    "facts.md": facts,
 }
 """The file names, and what makes their text."""
 
@@ -224,7 +251,7 @@ def _type_words(annotation: Any) -> str:
         return _type_words(arguments[0])
     if issubclass(annotation, BaseModel):
         return "table"
-    words = {str: "text", SecretStr: "text", int: "number", bool: "true or false", Path: "path",
+    words = {str: "text", SecretStr: "text", int: "number", float: "number", bool: "true or false", Path: "path",
              timedelta: "duration"}  # fmt: skip
     return words.get(annotation, "text")  # what is read from text in a form of its own
 

@@ -80,7 +80,7 @@ FACTS: Final = (
 )
 
 
-class List(DnsList):
+class DnsblList(DnsList):
     """One list; `[[checks.dnsbl.list]]`, as often as there are lists."""
 
     about: Literal["peer", "hello", "sender"] = "peer"
@@ -90,7 +90,7 @@ class List(DnsList):
 class Settings(Limits):
     """Lists in the DNS. None is asked unless it stands here, and a rule names a fact that needs it."""
 
-    list: tuple[List, ...] = ()
+    list: tuple[DnsblList, ...] = ()
     """The lists that are asked, all at once."""
 
 

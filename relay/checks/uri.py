@@ -72,7 +72,7 @@ _LARGE_BYTES: Final = 16 * 1024  # reading HTML takes a while: 0.2 ms a kB
 _MAX_SHOWN: Final = 100
 
 
-class List(DnsList):
+class UriList(DnsList):
     """One list; `[[checks.uri.list]]`, as often as there are lists."""
 
     about: Literal["domain", "address"] = "domain"
@@ -82,7 +82,7 @@ class List(DnsList):
 class Settings(Limits):
     """Links in texts. No list is asked unless it stands here, and a rule names a fact that needs it."""
 
-    list: tuple[List, ...] = ()
+    list: tuple[UriList, ...] = ()
     """The lists that are asked, all at once."""
 
     max_domains: int = Field(default=50, ge=1, le=200)
