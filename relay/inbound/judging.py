@@ -1,8 +1,8 @@
 """One session before the policy: its facts gathered, each at most once, its verdicts given.
 
 A check is asked only for what the rules of the stage name, and not again before what it is about
-has changed: the connection, the greeting, the transaction, the recipient, the message. Checks that
-know at once come first; those that wait are asked only if the verdict then depends on them, side by
+has changed: the connection, the greeting, the transaction, the recipient, the message. And only if the
+verdict depends on it: those that know at once come first, stage by stage, then those that wait, side by
 side, each with its deadline. What goes wrong in a check is a fact that is `Missing`, never a way
 through. Knows no rule and no reply of its own.
 """
@@ -115,14 +115,15 @@ class Judging:
         if plan is None:
             return COMPLIANT
         facts = self._facts_at(stage)
-        self._ask_ready(plan.needs, facts)
         outcome = plan.judge(facts)
         while outcome.pending:
-            await self._ask_waiting(needs_of(outcome.pending, engine.facts), facts)
+            if not self._ask_ready(outcome.pending, facts):
+                await self._ask_waiting(outcome.pending, facts)
             outcome = plan.judge(facts)
         if outcome is not NOTHING:
-            needs = needs_of(outcome.text_facts, engine.facts)
-            self._ask_ready(needs, facts)
+            needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)
+            while self._ask_ready(needs, facts):
+                needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)
             await self._ask_waiting(needs, facts)
         verdict = put_into_words(outcome, facts)
         if stage is Stage.RECIPIENT:
@@ -159,23 +160,23 @@ class Judging:
 
     # --- facts --------------------------------------------------------------------------------
 
-    def _ask_ready(self, needs: tuple[Need, ...], facts: Facts) -> None:
-        """Have the checks that know at once report what is not known yet."""
+    def _ask_ready(self, needs: tuple[Need, ...], facts: Facts) -> bool:
+        """Have checks that know at once report on the earliest stage in question; whether there were any.
+
+        One stage at a time: who is known by the greeting needs no look into the message.
+        """
+        earliest = None
         for need in needs:
-            if not facts.keys() >= need.facts:
-                check = self._panel.ready.get(need.prefix)
-                if check is not None:
-                    self._keep(need, self._report(check, need), facts)
+            check = self._panel.ready.get(need.prefix)
+            if check is not None and (earliest is None or need.stage is earliest):
+                earliest = need.stage
+                self._keep(need, self._report(check, need), facts)
+        return earliest is not None
 
     async def _ask_waiting(self, needs: tuple[Need, ...], facts: Facts) -> None:
-        """Have the checks that wait report what is not known yet, side by side."""
-        waiting = [
-            need
-            for need in needs
-            if need.prefix in self._panel.waiting and not facts.keys() >= need.facts
-        ]
-        reports = await _side_by_side([self._ask(need) for need in waiting])
-        for need, report in zip(waiting, reports, strict=True):
+        """Have the checks that wait report, side by side."""
+        reports = await _side_by_side([self._ask(need) for need in needs])
+        for need, report in zip(needs, reports, strict=True):
             self._keep(need, report, facts)
 
     def _report(self, check: Check, need: Need) -> Mapping[str, Value]:

@@ -1,9 +1,9 @@
 """Facts in, verdict out: the rules of a stage are asked in order, the first broken one decides.
 
 Pure, and so remembered: the same facts at the same stage have the same outcome, and a connection
-that sends one message after the other costs a look-up for each. Facts that have to be waited for are asked
-for only if a condition depends on them (`false && unknown` is false), facts that only stand in texts
-(replies, tags) once a rule holds. Knows nothing of sessions and checks.
+that sends one message after the other costs a look-up for each. Nobody is asked for a fact unless a condition
+depends on it (`false && unknown` is false), nor for one that only stands in texts (replies, tags) unless
+the rule holds. Knows nothing of sessions and checks.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ UNAVAILABLE: Final = Reply(451, "4.3.0", ("This can't be checked now, try again 
 """The answer if a rule can't be evaluated: never "passed"."""
 
 _NOT_FOUND_OUT: Final = Missing("not found out")
+_STAGES: Final = tuple(Stage)
 _MAX_REMEMBERED: Final = 1024
 _MAX_REMEMBERED_CHARACTERS: Final = 2_000
 
@@ -60,14 +61,15 @@ class _Answer(NamedTuple):
 class Outcome(NamedTuple):
     """Which rules have a say: `decided` refuses, or None; `has_failed` if it could not be evaluated.
 
-    While there are `pending` facts, there is no outcome yet: it depends on them.
+    While something is `pending`, there is no outcome yet: it depends on that. What is known earlier
+    stands first.
     """
 
     decided: Rule | None = None
     has_failed: bool = False
     tags: tuple[Rule, ...] = ()
     shadow: tuple[str, ...] = ()
-    pending: frozenset[str] = frozenset()
+    pending: tuple[Need, ...] = ()
 
     @property
     def text_facts(self) -> frozenset[str]:
@@ -81,9 +83,9 @@ NOTHING: Final = Outcome()
 
 
 def needs_of(names: Iterable[str], facts: Mapping[str, Fact]) -> tuple[Need, ...]:
-    """Sort facts by who knows them."""
+    """Sort facts by the stage that they are about, and who knows them."""
     grouped: dict[tuple[str, Stage], set[str]] = {}
-    for name in sorted(names):
+    for name in sorted(names, key=lambda name: (_STAGES.index(facts[name].stage), name)):
         grouped.setdefault((name.partition(".")[0], facts[name].stage), set()).add(name)
     return tuple(Need(prefix, stage, frozenset(each)) for (prefix, stage), each in grouped.items())
 
@@ -133,18 +135,17 @@ class _Condition:
 class Plan:
     """The rules of one stage, and the facts they name."""
 
-    __slots__ = ("_conditions", "_language", "_memory", "names", "needs", "stage")
+    __slots__ = ("_conditions", "_language", "_memory", "names", "stage")
 
     def __init__(self, stage: Stage, rules: tuple[Rule, ...], language: Language) -> None:
         self.stage = stage
         self.names = frozenset[str]().union(*(rule.when.facts for rule in rules))
-        self.needs = needs_of(self.names, language.facts)
         self._conditions = tuple(map(_Condition, rules))
         self._language = language
         self._memory: _Memory[Outcome] = _Memory(self.names)
 
     def judge(self, facts: Facts) -> Outcome:
-        """Ask the rules; what they need to know of what is not known yet is `pending`."""
+        """Ask the rules; what the outcome depends on and nobody has asked for yet is `pending`."""
         key = self._memory.pick(facts)
         outcome = self._memory.get(key)
         if outcome is None:
@@ -184,7 +185,7 @@ class Plan:
         else:
             outcome = Outcome(tags=tuple(tags), shadow=tuple(shadow))
         if pending:
-            return Outcome(pending=frozenset(pending))
+            return Outcome(pending=needs_of(pending, self._language.facts))
         return NOTHING if outcome == NOTHING else outcome
 
 
@@ -214,7 +215,8 @@ class Engine:
             return COMPLIANT
         known = Facts(facts)
         while pending := (outcome := plan.judge(known)).pending:
-            known.update(dict.fromkeys(pending, _NOT_FOUND_OUT))
+            for need in pending:
+                known.update(dict.fromkeys(need.facts, _NOT_FOUND_OUT))
         return put_into_words(outcome, known)
 
 
