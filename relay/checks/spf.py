@@ -72,6 +72,7 @@ _HELO: Final = frozenset({"spf.helo_result"})
 _MAX_TEXT: Final = 200
 _KEPT_SECONDS: Final = 5.0  # as long as a DNS answer is kept at least
 _MAX_KEPT: Final = 1024
+_UNPRINTABLE: Final = re.compile(r"[^ -~]+")
 _POSTMASTER: Final = "postmaster"  # RFC 7208 2.4, 4.3
 
 
@@ -182,4 +183,4 @@ _NONE: Final = Evaluation(SpfResult.NONE)
 
 def _printable(text: str) -> str:
     """What others have written, as it may stand in a reply and a log: one short line of ASCII."""
-    return re.sub(r"[^ -~]+", "?", text[:_MAX_TEXT])
+    return _UNPRINTABLE.sub("?", text[:_MAX_TEXT]) if text else ""

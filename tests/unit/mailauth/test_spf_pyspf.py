@@ -1,6 +1,6 @@
 """Our SPF and pyspf's, asked the same: random zones and records, mistaken ones among them.
 
-Where the two are known to differ (docs/decisions/0016-own-spf.md) the zones do not go, or the test below says so.
+Where the two are known to differ (docs/decisions/0022-own-spf.md) the zones do not go, or the test below says so.
 """
 
 import asyncio
