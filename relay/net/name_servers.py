@@ -62,7 +62,7 @@ def parse_name_server(text: str) -> NameServer:
     except ValueError as error:
         raise ValueError(f"{str(error).partition('; ')[0]}; {_ADVICE}") from None
     if endpoint.ip is None:
-        raise ValueError(f'"{endpoint.address}" is a name, and who would look it up? {_ADVICE}')
+        raise ValueError(f'"{endpoint.address}" is a name, and who would look it up?; {_ADVICE}')
     return NameServer(endpoint, name)
 
 

@@ -269,6 +269,12 @@ def test_a_mistake_is_one_line_with_place_problem_and_remedy(folder, old, new, l
         ("[ca]\naddress = '0.0.0.0:80'\n[admin]\naddress = '127.0.0.1:80'\n", "gatepost.toml:13: [ca] and [admin] both listen on 127.0.0.1:80; "),
         ("[est]\naddress = '0.0.0.0:8443'\n", "gatepost.toml:11: `[est]` has no certificate; add `certificate"),
         ("[est]\naddress = 'unix:/est'\ncertificate = { chain = 'c', key = 'k' }\n", "gatepost.toml:11: `[est]` is for other machines"),
+        ("[dns]\ntimeout = '0s'\n", "gatepost.toml:11: `timeout` = 0 leaves no time at all; "),
+        ("[dns]\nattempts = 0\n", "gatepost.toml:11: `dns.attempts` = 0 "),
+        ("[dns]\nmin_ttl = '2d'\n", "gatepost.toml:11: `min_ttl` is longer than `max_ttl`; lower it"),
+        ("[dns]\nservers = ['dns.example.org']\n", 'gatepost.toml:11: `dns.servers`: "dns.example.org" is a name, and who would look it up?; write it as'),
+        ("[dns]\nservers = ['192.0.2.1', 'tls://192.0.2.2']\n", 'gatepost.toml:11: `dns.servers`: "tls://192.0.2.2" does not say what name the server must prove; write it as'),
+        ("[dns]\ntrust_ad = true\nservers = ['192.0.2.1']\n", 'gatepost.toml:12: `trust_ad` believes "192.0.2.1", but anybody on the way could change its answers; use '),
         ("[est]\nlifetime = '0s'\n", "gatepost.toml:11: `lifetime` = 0 leaves no time at all; "),
         ("[admin]\naddress = '0.0.0.0:9025'\n", 'gatepost.toml:11: `admin.address` = "0.0.0.0:9025" is open to other machines; use "127.0.0.1:9025"; if it must be'),
         ("[admin]\naddress = '[2001:db8::1]:9025'\n", 'gatepost.toml:11: `admin.address` = "[2001:db8::1]:9025" is open'),
@@ -381,3 +387,9 @@ def test_a_file_that_cannot_be_read(folder):
     path.unlink()
     path.mkdir()
     assert mistakes(folder)[0].startswith("gatepost.toml is a folder; name a file in it")
+
+
+@pytest.mark.parametrize("server", ["127.0.0.1", "::1", "tls://192.0.2.1#dns.example.org"])
+def test_dnssec_is_believed_of_servers_that_nobody_can_speak_for(folder, server):
+    append(folder, f'[dns]\ntrust_ad = true\nservers = ["{server}"]\n')
+    assert read(folder).settings.dns.trust_ad
