@@ -97,8 +97,7 @@ class OcspKeeper:
             if self._take_up(question):
                 self._questions[question.key] = question
             await asyncio.sleep(0)
-        skew = self._settings.ocsp_clock_skew
-        self._tell([news for each in self._questions.values() for news in each.news(skew)])
+        self._tell([news for each in self._questions.values() for news in self._news(each)])
         for key, each in self._own.items():
             question = self._questions.setdefault(
                 key, Question(each.certificate, each.issuer, None)
@@ -162,7 +161,7 @@ class OcspKeeper:
         if question.counts(self._now(), self._settings.ocsp_clock_skew) or (
             question.problem and self._now() < question.again_at
         ):
-            self._tell(list(question.news(self._settings.ocsp_clock_skew)))
+            self._tell(self._news(question))
         else:
             self._start(question)
 
@@ -234,7 +233,7 @@ class OcspKeeper:
             return  # room was needed
         self._take(question, exchange)
         self._report(question, urls[0] if urls else "")
-        self._tell(list(question.news(self._settings.ocsp_clock_skew)))
+        self._tell(self._news(question))
 
     def _take(self, question: Question, exchange: Exchange) -> None:
         """Put an answer in the place of the one before, if it is a better one."""
@@ -268,6 +267,10 @@ class OcspKeeper:
             self._folder.write(question)
         except OSError as error:
             log.error("OCSP answer not kept", error=str(error))
+
+    def _news(self, question: Question) -> list[News]:
+        settings = self._settings
+        return list(question.news(settings.ocsp_clock_skew, settings.ocsp_timeout))
 
     # --- our own ------------------------------------------------------------------------------
 

@@ -25,8 +25,8 @@ class News(NamedTuple):
     """What has come of a question.
 
     `good`, `revoked` and `unknown` are a responder's word, which counts until `until` (seconds since
-    1970). `unreachable` says that there was no usable answer, and that asking again before `until` is in
-    vain.
+    1970). `unreachable` says that there was no usable answer, and that waiting for one before `until` is
+    in vain.
     """
 
     key: str

@@ -69,13 +69,15 @@ class Question:
             return 0.0
         return self.answer.next_update.timestamp()
 
-    def news(self, skew: timedelta) -> Iterator[News]:
-        """What there is to tell of it."""
+    def news(self, skew: timedelta, timeout: timedelta) -> Iterator[News]:
+        """What there is to tell of it, given how far clocks are apart and how long asking takes."""
         if self.answer is not None:
             end = self.end + skew.total_seconds()
             yield News(self.key, self.answer.outcome, self.answer.reason, end)
         if self.problem:
-            yield News(self.key, Outcome.UNREACHABLE, self.problem, self.again_at)
+            # Nobody need wait for the next attempt either: if it succeeds, that is told.
+            until = self.again_at + timeout.total_seconds()
+            yield News(self.key, Outcome.UNREACHABLE, self.problem, until)
 
 
 class QuestionFolder:

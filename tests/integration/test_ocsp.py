@@ -27,9 +27,11 @@ senders = ["@acme.example"]
 """
 SIGNING = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
 NO_CHECK = (x509.OCSPNoCheck(), False)
-TIMEOUT = 1.0
+TIMEOUT = 2
+"""Seconds, where a responder lets us wait; where it does not, a slow machine has more."""
+BRIEF = {"ocsp_timeout": f"{TIMEOUT}s"}
 TABLE = {
-    "ocsp_timeout": f"{TIMEOUT:g}s",
+    "ocsp_timeout": "15s",
     "retry": "1m",
     "refresh": "1m",
     "allow_private_addresses": True,
@@ -263,7 +265,7 @@ def silent(partner, server):
         (about_another_certificate, "unreachable", "about another certificate"),
         (garbage, "unreachable", "the answer cannot be read"),
         (down, "unreachable", "Cannot connect"),
-        (silent, "unreachable", "no whole answer within 1 s"),
+        (silent, "unreachable", f"no whole answer within {TIMEOUT} s"),
     ],
 )
 def test_a_bad_responder_is_not_believed_and_troubles_nobody_else(  # noqa: PLR0917  fixtures and cases
@@ -272,7 +274,7 @@ def test_a_bad_responder_is_not_believed_and_troubles_nobody_else(  # noqa: PLR0
     partner.issue(server.extension)
     misbehave(partner, server)
     nonce = "offer" if misbehave is with_another_nonce else "off"
-    relay = partner.relay(upstream.port, "hard", ocsp_nonce=nonce)
+    relay = partner.relay(upstream.port, "hard", ocsp_nonce=nonce, **BRIEF)
     answers = []
 
     def try_it():
@@ -289,7 +291,7 @@ def test_a_bad_responder_is_not_believed_and_troubles_nobody_else(  # noqa: PLR0
     ((answer, waited),) = answers
     assert answer.code == 451
     assert answer.text.startswith("4.7.5 Revocation status unknown, try again later (ref ")
-    assert waited < TIMEOUT + 2
+    assert waited < TIMEOUT + 5
     assert took < TIMEOUT  # nobody else has waited for it
     found = partner.last(relay)
     assert found["status"] == "revocation_unknown"
@@ -302,7 +304,7 @@ def test_a_bad_responder_is_not_believed_and_troubles_nobody_else(  # noqa: PLR0
 
 def test_a_slow_responder_is_waited_for(partner, server, upstream):
     partner.issue(server.extension)
-    server.delay, server.answer = TIMEOUT / 2, good(partner)
+    server.delay, server.answer = 1.0, good(partner)
     relay = partner.relay(upstream.port, "hard")
     assert partner.send(relay).code == 250
 
@@ -310,7 +312,7 @@ def test_a_slow_responder_is_waited_for(partner, server, upstream):
 def test_under_soft_a_silent_responder_costs_its_deadline_once(partner, server, upstream):
     partner.issue(server.extension)
     server.hangs = True
-    relay = partner.relay(upstream.port, "soft")
+    relay = partner.relay(upstream.port, "soft", **BRIEF)
     times = []
     for _ in range(3):
         began = time.monotonic()

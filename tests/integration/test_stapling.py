@@ -15,7 +15,7 @@ MUST_STAPLE = (x509.TLSFeature([x509.TLSFeatureType.status_request]), False)
 QUICK = {
     "retry": "100ms",
     "refresh": "200ms",
-    "ocsp_timeout": "1s",
+    "ocsp_timeout": "10s",
     "allow_private_addresses": True,
 }
 

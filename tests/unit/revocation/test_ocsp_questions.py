@@ -79,8 +79,8 @@ def test_how_long_an_answer_counts(answer, after, counts):
 
 def test_news_are_the_answer_and_why_there_is_no_newer_one():
     asked = question(answer=ANSWER, problem="down", again_at=7.0)
-    answer, failure = asked.news(SKEW)
+    answer, failure = asked.news(SKEW, timedelta(seconds=5))
     end = (NOW + timedelta(minutes=65)).timestamp()
     assert answer == (asked.key, Outcome.GOOD, "good", end)
-    assert failure == (asked.key, Outcome.UNREACHABLE, "down", 7.0)
-    assert list(question().news(SKEW)) == []
+    assert failure == (asked.key, Outcome.UNREACHABLE, "down", 12.0)
+    assert list(question().news(SKEW, SKEW)) == []
