@@ -12,7 +12,9 @@ import json
 import os
 import random
 import secrets
+from collections import Counter
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from relay.net.clock import SystemClock
@@ -99,6 +101,18 @@ class KeeperProcess(SideProcess):
         """What a new worker is to be told of all this."""
         news = [each for told in self._news.values() for each in told]
         return [{"order": "ocsp", "news": news}, *self._staples.values()]
+
+    def ocsp_state(self) -> dict[str, Any]:
+        """What there is to say of OCSP, for people: certificates by outcome, and what is stapled."""
+        outcomes = Counter(told[0][1] for told in self._news.values())
+        staples = [
+            {
+                "certificate": key,
+                "until": f"{datetime.fromtimestamp(until, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            }
+            for key, until in self.shown_until().items()
+        ]
+        return {"outcomes": dict(outcomes), "staples": staples}
 
     def shown_until(self) -> dict[str, float]:
         """Until when there is an answer about certificates of our own, by their SHA-256."""

@@ -500,4 +500,5 @@ class Supervisor:
                 for worker in self._crew.workers
             ],
             "crl_sources": self._crl_sources,
+            "ocsp": self._keeper.ocsp_state(),
         }

@@ -48,6 +48,15 @@ def test_the_newest_answer_about_a_certificate_of_ours_is_remembered(keeper):
     assert keeper.shown_until() == {"ours": 2.0}
 
 
+def test_the_state_counts_certificates_and_names_what_is_stapled(keeper):
+    keeper.take_news([news("a"), news("a", "unreachable"), news("b"), news("c", "revoked")])
+    keeper.take_staple({"event": "staple", "certificate": "ours", "response": "", "until": 60.0})
+    assert keeper.ocsp_state() == {
+        "outcomes": {"good": 2, "revoked": 1},
+        "staples": [{"certificate": "ours", "until": "1970-01-01T00:01:00Z"}],
+    }
+
+
 def test_a_keeper_that_is_forked_anew_is_told_what_is_not_answered_yet(keeper):
     keeper.ask(question("a"))
     keeper.ask(question("b"))
