@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from functools import lru_cache, reduce
+from functools import reduce
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import StreamError, Unavailable
@@ -58,6 +58,9 @@ class Forwarder:
         self._recipients = Recipients(clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._pools: dict[str, tuple[Pool, ...]] = {}
+        # Asked for each EHLO, and next hops change hardly ever.
+        self._known: tuple[Extensions, ...] = ()
+        self._common = _joined(())
         for route in table.routes:
             openers = [
                 Opener(route, host, dialer=dialer, clock=clock, hostname=hostname)
@@ -111,13 +114,16 @@ class Forwarder:
         deferred, and must not cost the others their extensions. PIPELINING, CHUNKING, STARTTLS and enhanced codes end at us; they are set, so that they do not
         restrict what the caller joins this with.
         """
-        return _joined(
-            tuple(
+        known = tuple(
+            [
                 _offered(pools)
                 for pools in self._pools.values()
                 if any(pool.extensions is not None for pool in pools)
-            )
+            ]
         )
+        if known != self._known:
+            self._known, self._common = known, _joined(known)
+        return self._common
 
     async def verify(
         self, route: Route, envelope: Envelope, recipient: Address, client: Mapping[str, str]
@@ -200,9 +206,8 @@ class Forwarder:
         return task
 
 
-@lru_cache(maxsize=16)
 def _joined(known: tuple[Extensions, ...]) -> Extensions:
-    """What all routes offer; asked for each EHLO, and next hops change hardly ever."""
+    """What all routes offer."""
     return replace(
         reduce(Extensions.intersected, known) if known else Extensions(),
         pipelining=True,

@@ -210,3 +210,24 @@ def test_ja4_shows_the_ends_of_the_first_protocol(protocol: bytes, expected: str
 def test_ja4_counts_no_further_than_99() -> None:
     hello = read(client_hello(ciphers=range(1, 130), extensions=None))
     assert hello.ja4.startswith("t12i9900")
+
+
+def test_a_program_that_comes_again_has_the_same_offer_but_for_its_keys_and_ticket() -> None:
+    first, second = (
+        read(client_hello(session_id=key, extensions=[versions(0x0304), (51, key), (41, key)]))
+        for key in (b"one", b"two")
+    )
+    assert first is second
+
+
+def test_an_offer_of_unusual_length_is_read_and_not_kept() -> None:
+    long = client_hello(extensions=[versions(0x0304), (21, bytes(8192))])
+    assert read(long) == read(long)
+    assert read(long) is not read(long)
+
+
+@pytest.mark.parametrize("kind", [SNI, ALPN, GROUPS, SIGNATURES, VERSIONS])
+def test_an_empty_extension_is_not_taken_for_a_missing_one(kind: int) -> None:
+    read(client_hello(extensions=[]))
+    with pytest.raises(MalformedHello):
+        read(client_hello(extensions=[(kind, b"")]))
