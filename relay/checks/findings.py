@@ -24,13 +24,25 @@ _T = TypeVar("_T")
 class Finding(Generic[_T]):
     """Answers for each message with what `find` says of it, asked for once."""
 
-    def __init__(self, find: Callable[[HeaderBlock], Coroutine[Any, Any, _T]]) -> None:
+    def __init__(self, find: Callable[..., Coroutine[Any, Any, _T]]) -> None:
         self._find = find
         self._found: WeakKeyDictionary[HeaderBlock, asyncio.Task[_T]] = WeakKeyDictionary()
 
-    async def of(self, header: HeaderBlock) -> _T:
-        """Return what is found out about the message; who gives up waiting ends it for nobody else."""
+    async def of(self, header: HeaderBlock, *context: object) -> _T:
+        """Return what is found out about the message; who gives up waiting ends it for nobody else.
+
+        Args:
+            header: the message's.
+            context: what `find` needs besides; it is asked with the first one's.
+        """
         task = self._found.get(header)
         if task is None:
-            task = self._found[header] = asyncio.create_task(self._find(header))
+            task = self._found[header] = asyncio.create_task(self._find(header, *context))
         return task.result() if task.done() else await asyncio.shield(task)
+
+    def so_far(self, header: HeaderBlock) -> _T | None:
+        """Return what has been found out already; None if nobody asked, or there is no answer yet."""
+        task = self._found.get(header)
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return task.result()

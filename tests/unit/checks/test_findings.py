@@ -70,3 +70,42 @@ def test_nothing_is_kept_of_a_message_that_is_gone():
         assert len(finding._found) == 0
 
     asyncio.run(check())
+
+
+def test_what_is_found_already_can_be_looked_at():
+    async def check():
+        searching = Searching(is_open=False)
+        finding, header = Finding(searching), split(MESSAGE)
+        assert finding.so_far(header) is None
+        asking = asyncio.create_task(finding.of(header))
+        await asyncio.sleep(0)
+        assert finding.so_far(header) is None
+        searching.gate.set()
+        await asking
+        assert finding.so_far(header) == 1
+
+    asyncio.run(check())
+
+
+def test_what_could_not_be_found_is_not_there():
+    async def fail(_header):
+        raise OSError
+
+    async def check():
+        finding, header = Finding(fail), split(MESSAGE)
+        with pytest.raises(OSError):  # noqa: PT011  the search's own
+            await finding.of(header)
+        assert finding.so_far(header) is None
+
+    asyncio.run(check())
+
+
+def test_the_search_gets_what_it_needs_besides():
+    async def find(_header, peer):
+        return peer
+
+    async def check():
+        finding, header = Finding(find), split(MESSAGE)
+        return [await finding.of(header, "a"), await finding.of(header, "b")]
+
+    assert asyncio.run(check()) == ["a", "a"]

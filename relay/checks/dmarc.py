@@ -1,0 +1,150 @@
+"""Whether the domain in From has sent the message, by SPF or DKIM, and what it asks for if not (RFC 9989).
+
+It takes what `spf` and `dkim` have found and looks the domain's wish up. Knows nothing of what follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, cast
+
+from relay.checks import dkim, spf
+from relay.checks.findings import Finding
+from relay.mailauth.dmarc import DmarcResult, DmarcVerdict, Identifier, dns_name, evaluate
+from relay.mailauth.spf import SpfResult
+from relay.mailauth.verification import DkimResult
+from relay.pki.patterns import canonical_domain
+from relay.policy.facts import Fact, FactType, Stage
+from relay.settings import Duration, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relay.mail.headers import HeaderBlock
+    from relay.mailauth.verification import Verification
+    from relay.policy.case import Case
+    from relay.policy.check import Tools
+    from relay.policy.facts import Value
+
+__all__ = ["FACTS", "Settings", "build", "verdict"]
+
+FACTS: Final = (
+    Fact(
+        "dmarc.result",
+        FactType.STRING,
+        Stage.MESSAGE,
+        '"pass" (SPF or DKIM prove the domain in From), "fail", "none" (the domain asks for nothing), '
+        '"temperror" (the DNS did not answer), "permerror" (there is no one domain in From: none, '
+        "several, or nothing that can be read).",
+    ),
+    Fact(
+        "dmarc.policy",
+        FactType.STRING,
+        Stage.MESSAGE,
+        'What the domain asks for where nothing proves it: "none", "quarantine", "reject"; "" if it says '
+        "nothing.",
+    ),
+    Fact(
+        "dmarc.disposition",
+        FactType.STRING,
+        Stage.MESSAGE,
+        'What it asks to be done with this message: `policy` after a "fail", "none" otherwise and while '
+        "it only tries its policy (t=y).",
+    ),
+    Fact("dmarc.domain", FactType.STRING, Stage.MESSAGE, 'The domain in From; "" for "permerror".'),
+    Fact(
+        "dmarc.aligned_spf",
+        FactType.BOOL,
+        Stage.MESSAGE,
+        "Whether SPF passes for a domain of the same organization.",
+    ),
+    Fact(
+        "dmarc.aligned_dkim",
+        FactType.BOOL,
+        Stage.MESSAGE,
+        "Whether a DKIM signature of a domain of the same organization passes.",
+    ),
+    Fact(
+        "dmarc.problem",
+        FactType.STRING,
+        Stage.MESSAGE,
+        'What a "temperror" or "permerror" is about.',
+    ),
+)
+
+
+class Settings(Table):
+    """DMARC: how long it may take."""
+
+    timeout: Duration = timedelta(seconds=10)
+    """For SPF, the keys of DKIM and the policies together; then the result is `temperror`."""
+
+
+def build(settings: Settings, tools: Tools) -> DmarcCheck:
+    """Make the check."""
+    # Before the caller gives up: that time was up is a result, too.
+    seconds = settings.timeout.total_seconds() * 0.95
+    finding = Finding(partial(_evaluate, tools, seconds))
+    tools.findings["dmarc"] = finding
+    return DmarcCheck(finding)
+
+
+async def verdict(case: Case, tools: Tools) -> DmarcVerdict:
+    """Return the verdict on a message; found out once."""
+    assert case.header is not None
+    return await cast("Finding[DmarcVerdict]", tools.findings["dmarc"]).of(case.header, case)
+
+
+async def _evaluate(tools: Tools, seconds: float, _header: HeaderBlock, case: Case) -> DmarcVerdict:
+    authors = case.authors
+    try:
+        async with asyncio.timeout(seconds):
+            signatures, sent = await asyncio.gather(
+                dkim.verifications(case, tools), spf.mail_from(case, tools)
+            )
+            return await evaluate(authors, _of_spf(sent), _of_dkim(signatures), tools.resolver)
+    except TimeoutError:
+        return DmarcVerdict(DmarcResult.TEMPERROR, problem="no result in time")
+
+
+def _of_spf(found: spf.SpfFinding) -> Identifier:
+    result = found.evaluation.result
+    return Identifier(
+        dns_name(found.domain), result is SpfResult.PASS, result is SpfResult.TEMPERROR
+    )
+
+
+def _of_dkim(signatures: Sequence[Verification]) -> list[Identifier]:
+    return [
+        Identifier(
+            dns_name(each.domain),
+            each.result is DkimResult.PASS,
+            each.result is DkimResult.TEMPERROR,
+        )
+        for each in signatures
+    ]
+
+
+class DmarcCheck:
+    """Evaluates once a message (`policy.check.WaitingCheck`)."""
+
+    def __init__(self, finding: Finding[DmarcVerdict]) -> None:
+        self._finding = finding
+
+    async def gather(
+        self, case: Case, _stage: Stage, _wanted: frozenset[str]
+    ) -> Mapping[str, Value]:
+        """Report on the author's domain."""
+        assert case.header is not None  # there is a message
+        found = await self._finding.of(case.header, case)
+        return {
+            "dmarc.result": found.result.value,
+            "dmarc.policy": found.policy.asks_for.value if found.policy else "",
+            "dmarc.disposition": found.disposition.value,
+            "dmarc.domain": canonical_domain(found.domain),
+            "dmarc.aligned_spf": found.spf,
+            "dmarc.aligned_dkim": found.dkim,
+            "dmarc.problem": found.problem,
+        }
