@@ -214,7 +214,7 @@ class Worker:
         await self._open()
         background = [
             asyncio.create_task(self._obey(reader, audit)),
-            asyncio.create_task(_report_next_hops(forwarder)),
+            asyncio.create_task(_report_next_hops(forwarder, self._row)),
             asyncio.create_task(self._keep_trusted()),
             asyncio.create_task(watcher.run()),
         ]
@@ -266,6 +266,7 @@ class Worker:
         self._row.connection_opened(address)
         session = Session(
             stream, listener, self._blueprint.server_tls[listener.name], self._services
+            self._row.count_by("refusals", "too_many_connections")
         )
         self._sessions.add(session)
         try:
@@ -412,8 +413,8 @@ class Worker:
             self._writer.write(json.dumps(message).encode() + b"\n")
 
 
-async def _report_next_hops(forwarder: Forwarder) -> None:
-    """Log when a next hop fails, and when it is back: the inside logs nothing."""
+async def _report_next_hops(forwarder: Forwarder, row: Row) -> None:
+    """Log and count when a next hop fails, and when it is back: the inside logs nothing."""
     problems: dict[tuple[str, str], str] = {}
     while True:
         await asyncio.sleep(_REPORT_SECONDS)
@@ -425,3 +426,4 @@ async def _report_next_hops(forwarder: Forwarder) -> None:
                 log.warning("next hop fails", route=key[0], next_hop=key[1], problem=status.problem)
             elif before and not status.problem:
                 log.info("next hop is back", route=key[0], next_hop=key[1])
+            row.tell("next_hops_failing", *key, value=bool(status.problem))

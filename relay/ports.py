@@ -173,6 +173,14 @@ class Statistics(Protocol):
         """Add to a counter of `net.tally.COUNTERS`."""
         ...
 
+    def count_by(self, *key: str) -> None:
+        """Add one to a counter of `net.label_table.LABELLED`: its name, then its labels."""
+        ...
+
+    def delivery_took(self, seconds: float) -> None:
+        """Count how long a next hop took for a message."""
+        ...
+
 
 class NextHop(Protocol):
     """The way out: implemented by `outbound.forwarder.Forwarder`."""

@@ -6,14 +6,21 @@ may be added, never renamed.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
 from prometheus_client.registry import Collector
 
 from relay import __version__
-from relay.net.tally import COUNTERS, GAUGES, Tally
+from relay.net.label_table import LABELLED
+from relay.net.tally import COUNTERS, GAUGES, SECONDS, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +65,24 @@ class _Page(Collector):
                 yield _gauge(_NAMES.get(name, name), meaning, value)
             else:
                 yield CounterMetricFamily(f"{_PREFIX}{name}", meaning, value=value)
+        for name in LABELLED:
+            yield self._labelled(name)
+        yield self._delivery_seconds()
+
+    def _labelled(self, name: str) -> Metric:
+        meaning, labels, _, is_gauge = LABELLED[name]
+        kind = GaugeMetricFamily if is_gauge else CounterMetricFamily
+        family = kind(f"{_PREFIX}{name}", meaning, labels=labels)
+        for values, value in sorted(self._tally.labelled(name).items()):
+            family.add_metric(values, value)
+        return family
+
+    def _delivery_seconds(self) -> Metric:
+        counts, total = self._tally.times()
+        bounds = (*map(str, SECONDS), "+Inf")
+        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        meaning = "How long next hops took for messages."
+        return HistogramMetricFamily(f"{_PREFIX}delivery_seconds", meaning, buckets, total)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

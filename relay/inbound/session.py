@@ -236,12 +236,17 @@ class Session:
             reply, rule = verdict.reply, verdict.rule
             fields = evidence.judged(self._judging.facts(Stage.CONNECT), verdict.shadow)
             await self._impose(verdict.sanction)
+        self._turn_away(reply, rule, fields)
+        return False
+
+    def _turn_away(self, reply: Reply, rule: str, fields: dict[str, object]) -> None:
+        """Refuse to speak any further, on record and with the reference id."""
         told = failures.with_reference(reply, self.reference)
         self._services.statistics.count("refused")
         self._record("refusal", evidence.refusal(self._case, told, rule) | fields)
-        if self._listener.tls == "starttls":  # before a handshake, nothing can be said in TLS
+        # Before the handshake of implicit TLS nothing can be said.
+        if self._listener.tls == "starttls" or self._case.tls is not None:
             self._engine.close_with(told)
-        return False
 
     def _ban(self) -> Reply | None:
         """What a banned address is told; None if it is not banned."""
@@ -302,12 +307,24 @@ class Session:
             self._case.tls = await self._stream.start_tls_server(self._tls)
         except StreamError as error:
             services.statistics.count("handshakes_failed")
+            services.statistics.count_by("handshakes", self._listener.name, "", "failed")
             hello = error.hello if isinstance(error, HandshakeFailed) else None
             reason = error.reason if isinstance(error, HandshakeFailed) else type(error).__name__
             self._record("handshake", evidence.failed_handshake(self._case, hello, reason))
             raise
         await self._decide()
+        self._count_handshake(self._case.tls.version, self._decision)
         self._record("handshake", evidence.handshake(self._case, self._decision, self._refusal))
+
+    def _count_handshake(self, version: str, decision: TrustDecision | None) -> None:
+        statistics = self._services.statistics
+        status = "unasked" if decision is None else decision.status.value
+        statistics.count_by("handshakes", self._listener.name, version, status)
+        if decision is not None and "revocation" in decision.evidence:
+            asked = decision.evidence
+            statistics.count_by(
+                "revocations", asked["revocation"], asked.get("revocation_source", "")
+            )
 
     async def _decide(self) -> None:
         """Ask who the peer is, now; what is being asked of others about it is waited for."""
@@ -370,8 +387,7 @@ class Session:
                 return  # it is the answer, too
             await self._decide()
         if (banned := self._ban()) is not None:
-            self._record("refusal", evidence.refusal(self._case, banned, "banned"))
-            self._engine.close_with(failures.with_reference(banned, self.reference))
+            self._turn_away(banned, "banned", {})
         elif self._refusal is not None:
             # A stranger gets its handshake and its EHLO, and is refused here, because this is the
             # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.
@@ -476,7 +492,10 @@ class Session:
         outcome = "delivered" if delivery.accepted else (
             "deferred" if delivery.reply.is_transient else "rejected"
         )  # fmt: skip
-        self._services.statistics.count(outcome)
+        statistics = self._services.statistics
+        statistics.count(outcome)
+        statistics.count_by("deliveries", delivery.route, outcome)
+        statistics.delivery_took(delivery.elapsed.total_seconds())
         try:
             self._record(
                 "transaction",
@@ -544,6 +563,8 @@ class Session:
         self._engine.answer(told)
 
     def _record(self, kind: str, fields: dict[str, object]) -> None:
+        if kind == "refusal":
+            self._services.statistics.count_by("refusals", str(fields["rule"]))
         fields["reference"] = fields.get("reference") or self.reference
         fields["session"] = self.reference
         self._services.audit.record(kind, fields)

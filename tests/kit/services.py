@@ -152,6 +152,8 @@ class FakeBudget:
     def __init__(self) -> None:
         self.left = 1_000_000_000
         self.counts: dict[str, int] = {}
+        self.labelled: list[tuple[str, ...]] = []
+        self.delivery_seconds: list[float] = []
 
     def take(self, size_bytes: int) -> bool:
         if size_bytes > self.left:
@@ -164,6 +166,12 @@ class FakeBudget:
 
     def count(self, counter: str, by: int = 1) -> None:
         self.counts[counter] = self.counts.get(counter, 0) + by
+
+    def count_by(self, *key: str) -> None:
+        self.labelled.append(key)
+
+    def delivery_took(self, seconds: float) -> None:
+        self.delivery_seconds.append(seconds)
 
 
 @dataclass

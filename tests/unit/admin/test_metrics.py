@@ -4,6 +4,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from relay.admin.health import State
 from relay.admin.metrics import render
+from relay.audit.record import FIELDS
+from relay.net.label_table import LABELLED
 from relay.net.tally import COUNTERS, Tally
 
 
@@ -45,3 +47,35 @@ def test_every_counter_has_a_figure_and_words():
     for name, meaning in COUNTERS.items():
         assert f"gatepost_{name}" in page
         assert meaning in page
+
+
+def test_labels_are_those_of_the_audit_records():
+    assert {label for each in LABELLED.values() for label in each.labels} <= set(FIELDS)
+
+
+def test_counters_with_labels_have_a_figure_for_each():
+    tally = Tally(2)
+    tally.row(0).count_by("handshakes", "partners", "TLSv1.3", "revoked")
+    tally.row(1).count_by("handshakes", "partners", "TLSv1.3", "revoked")
+    tally.row(1).tell("next_hops_failing", "*", "mx:25", value=1)
+    page = render(tally, State()).decode()
+    assert (
+        'gatepost_handshakes_total{listener="partners",status="revoked",tls_version="TLSv1.3"} 2.0'
+        in page
+    )
+    assert 'gatepost_next_hops_failing{next_hop="mx:25",route="*"} 1.0' in page
+
+
+def test_the_times_of_deliveries_are_a_histogram():
+    tally = Tally(1)
+    for seconds in (0.004, 0.02, 0.02, 99):
+        tally.row(0).delivery_took(seconds)
+    page = render(tally, State()).decode()
+    for line in (
+        'gatepost_delivery_seconds_bucket{le="0.005"} 1.0',
+        'gatepost_delivery_seconds_bucket{le="0.025"} 3.0',
+        'gatepost_delivery_seconds_bucket{le="30.0"} 3.0',
+        'gatepost_delivery_seconds_bucket{le="+Inf"} 4.0',
+        "gatepost_delivery_seconds_count 4.0",
+    ):
+        assert line in page
