@@ -16,7 +16,8 @@ import orjson
 
 from relay.model import Restriction, RestrictionKind
 from relay.policy.decay import NEGLIGIBLE, Sum
-from relay.state.redis_link import Script, open_link
+from relay.state.redis_clients import make_clients
+from relay.state.redis_link import Link, Script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from relay.model import Charge, Score
     from relay.settings import State
-    from relay.state.redis_link import Link
 
 __all__ = ["RedisStore", "open_redis"]
 
@@ -43,7 +43,7 @@ def open_redis(state: State) -> RedisStore:
     Raises:
         ConfigurationError: a file that the settings name can't be read.
     """
-    return RedisStore(open_link(state), state.prefix)
+    return RedisStore(Link(make_clients(state), state.timeout.total_seconds()), state.prefix)
 
 
 class RedisStore:
@@ -71,6 +71,8 @@ class RedisStore:
         """Charge rate limits; see `ports.Store`."""
         keys = [self._rate + charge.key for charge in charges]
         groups = self._link.by_slot(keys)
+        if not charges:
+            return []
         if len(groups) == 1:
             return await self._spend(keys, charges, now)
         answers = await asyncio.gather(
@@ -114,6 +116,8 @@ class RedisStore:
 
     async def add_scores(self, scores: Sequence[Score], now: float) -> None:
         """Add to decaying sums."""
+        if not scores:
+            return
         keys = [self._score + score.subject for score in scores]
         await asyncio.gather(
             *(
@@ -131,6 +135,8 @@ class RedisStore:
 
     async def scores(self, subjects: Sequence[str], now: float) -> Sequence[float]:
         """Return decayed sums."""
+        if not subjects:
+            return []
         kept = await self._link.read([self._score + subject for subject in subjects])
         return [_parse_sum(each).value_at(now) if each else 0.0 for each in kept]
 

@@ -1,23 +1,25 @@
-"""Where a Valkey or Redis is, and what is shown to it: settings into arguments of redis-py.
+"""Where a Valkey or Redis is, and what is shown to it.
 
-Reads the files that the settings name; connects to nothing.
+Reads the files that the settings name; connects to nothing and does not know redis-py.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import ConfigurationError
 from relay.settings import parse_endpoint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from relay.model import Endpoint
     from relay.settings import State
 
-__all__ = ["StoreUrl", "connection_arguments", "parse_store_url", "sentinel_arguments"]
+__all__ = ["StoreUrl", "parse_store_url", "password_of", "read_secret", "tls_context"]
 
 _PORTS = {"standalone": 6379, "cluster": 6379, "sentinel": 26379}
 
@@ -50,66 +52,61 @@ def parse_store_url(text: str, topology: str = "standalone") -> StoreUrl:
     return StoreUrl(parse_endpoint(found[2], _PORTS[topology]), found[1] == "rediss")
 
 
-def connection_arguments(state: State) -> dict[str, Any]:
-    """Return what redis-py wants to know of each connection to a server.
+def password_of(state: State) -> str | None:
+    """Return the password towards the server.
 
     Raises:
-        ConfigurationError: a file that the settings name can't be read.
+        ConfigurationError: its file can't be read.
     """
-    arguments: dict[str, Any] = {
-        "username": state.username or None,
-        "password": _password(state) or None,
-        "socket_timeout": state.timeout.total_seconds(),
-        "socket_connect_timeout": state.timeout.total_seconds(),
-    }
-    if state.topology != "cluster":
-        arguments["db"] = state.database
-    return arguments | _tls_arguments(state)
-
-
-def sentinel_arguments(state: State) -> dict[str, Any]:
-    """Return the same for connections to Sentinels, which have users of their own or none."""
-    file = state.sentinel_password_file
-    return {
-        "username": state.sentinel_username or None,
-        "password": _read_secret(file) if file else None,
-        "socket_timeout": state.timeout.total_seconds(),
-        "socket_connect_timeout": state.timeout.total_seconds(),
-    } | _tls_arguments(state)
-
-
-def _tls_arguments(state: State) -> dict[str, Any]:
-    if not all(parse_store_url(url).is_tls for url in state.url):
-        return {}
-    arguments: dict[str, Any] = {"ssl": True, "ssl_check_hostname": True}
-    if state.ca is not None:
-        _check_readable(state.ca)
-        arguments["ssl_ca_certs"] = str(state.ca)
-    if (files := state.client_certificate) is not None:
-        _check_readable(files.chain)
-        _check_readable(files.key)
-        arguments |= {"ssl_certfile": str(files.chain), "ssl_keyfile": str(files.key)}
-    return arguments
-
-
-def _password(state: State) -> str:
     if state.password_file is not None:
-        return _read_secret(state.password_file)
-    return state.password.get_secret_value() if state.password else ""
+        return read_secret(state.password_file)
+    return state.password.get_secret_value() if state.password else None
 
 
-def _read_secret(path: Path) -> str:
-    return _read(path).decode("utf-8", "surrogateescape").rstrip("\r\n")
+def read_secret(path: Path) -> str:
+    """Read a file that holds a secret and a line end.
 
-
-def _check_readable(path: Path) -> None:
-    _read(path)
-
-
-def _read(path: Path) -> bytes:
+    Raises:
+        ConfigurationError: it can't be read.
+    """
     try:
-        return path.read_bytes()
-    except OSError as error:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(
-            f"{path} cannot be read: {error.strerror}", remedy="check the path and its mode"
-        ) from error
+            f"{path} cannot be read: {reason}", remedy="check the path and its mode"
+        ) from None
+
+
+def tls_context(state: State) -> ssl.SSLContext | None:
+    """Return what TLS is spoken with, the same for all connections; None without TLS.
+
+    Raises:
+        ConfigurationError: a file that the settings name can't be read, or is none of its kind.
+    """
+    if not all(parse_store_url(url, state.topology).is_tls for url in state.url):
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the name
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if state.ca is None:
+        context.load_default_certs()
+    else:
+        _load(state.ca, "PEM file of certificates", lambda: context.load_verify_locations(state.ca))
+    if (files := state.client_certificate) is not None:
+        _load(
+            files.chain,
+            "certificate with its key",
+            lambda: context.load_cert_chain(files.chain, files.key),
+        )
+    return context
+
+
+def _load(path: Path, kind: str, load: Callable[[], None]) -> None:
+    try:
+        load()
+    except ssl.SSLError as error:
+        problem = f"{path} is no {kind}: {error.reason or error}"
+        raise ConfigurationError(problem, remedy="name another file") from None
+    except OSError as error:
+        problem = f"{path} cannot be read: {error.strerror}"
+        raise ConfigurationError(problem, remedy="check the path and its mode") from None

@@ -3,7 +3,8 @@
 Every call ends within the deadline, with an answer or with Unavailable. After a failure nobody asks
 for a moment, which doubles up to a limit, so that a server that is away costs each message nothing
 and is found within seconds when it is back. Nothing is repeated by itself: what was lost on the way
-may have been done. Knows no meaning of keys and scripts.
+may have been done. What has no answer in time is not broken off either, for that would cost the
+connection, and a busy server would have to make new ones, too. Knows no meaning of keys and scripts.
 """
 
 from __future__ import annotations
@@ -15,31 +16,33 @@ from hashlib import sha1
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.asyncio import Redis, RedisCluster
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
-from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from relay.errors import Unavailable
-from relay.state.redis_address import connection_arguments, parse_store_url, sentinel_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
-    from relay.settings import State
+    from relay.state.redis_clients import Clients
 
-__all__ = ["Link", "Script", "open_link"]
+__all__ = ["Link", "Script"]
 
 _SCRIPTS: Final = Path(__file__).parent / "scripts"
-_AT_ONCE: Final = 64
+_AT_ONCE: Final = 16
 """Calls under way at a time, each with a connection; more of them wait."""
 _PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 2.0
+_FAILURES: Final = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    OSError,
+    TimeoutError,
+    RuntimeError,  # uvloop's word for a connection that was closed under our hands
+)
+"""What says that the server cannot be reached, rather than that it does not like what we say."""
 
 
 class Script:
@@ -50,56 +53,23 @@ class Script:
         self.digest = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-def open_link(state: State) -> Link:
-    """Make the link that the settings describe; nothing is connected before it is used.
-
-    Raises:
-        ConfigurationError: a file that the settings name can't be read.
-    """
-    endpoints = [parse_store_url(url, state.topology).endpoint for url in state.url]
-    arguments: dict[str, Any] = connection_arguments(state) | {"retry": Retry(NoBackoff(), 0)}
-    timeout = state.timeout.total_seconds()
-    name = ", ".join(state.url)
-    if state.topology == "cluster":
-        nodes = [ClusterNode(each.address, each.port) for each in endpoints]
-        client = RedisCluster(startup_nodes=nodes, **arguments)
-        return Link(client, timeout, name, is_cluster=True)
-    if state.topology == "sentinel":
-        places = [(each.address, each.port) for each in endpoints]
-        extra = sentinel_arguments(state) | {"retry": Retry(NoBackoff(), 0)}
-        sentinel: Any = Sentinel(places, sentinel_kwargs=extra)  # type: ignore[no-untyped-call]
-        master = sentinel.master_for(state.service, **arguments)
-        return Link(master, timeout, f"{state.service} of {name}", besides=sentinel.sentinels)
-    (endpoint,) = endpoints
-    return Link(Redis(host=endpoint.address, port=endpoint.port, **arguments), timeout, name)
-
-
 class Link:
     """Calls to the server.
 
     Args:
-        client: redis-py's, which connects when it is used.
+        clients: redis-py's, which connect when they are used.
         timeout: for one call, in seconds.
-        name: what failures are reported under.
-        is_cluster: whether keys lie on several nodes.
-        besides: clients that are to be closed, too.
     """
 
-    def __init__(
-        self,
-        client: Any,
-        timeout: float,
-        name: str,
-        *,
-        is_cluster: bool = False,
-        besides: Sequence[Any] = (),
-    ) -> None:
-        self._client = client
-        self._besides = besides
+    def __init__(self, clients: Clients, timeout: float) -> None:
+        self._clients = clients
+        self._client = clients.store
         self._timeout = timeout
-        self._name = name
-        self._is_cluster = is_cluster
+        self._name = clients.name
+        self._is_cluster = clients.is_cluster
         self._places = asyncio.Semaphore(_AT_ONCE)
+        self._discovery = asyncio.Lock()
+        self._running: set[asyncio.Task[Any]] = set()
         self._pause = 0.0
         self._resume_at = 0.0
         self._failure = ""
@@ -116,16 +86,17 @@ class Link:
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
         """Run a script on keys of one slot. Raises Unavailable."""
-        async with self._guarded():
-            try:
-                return await self._client.evalsha(script.digest, len(keys), *keys, *arguments)
-            except NoScriptError:  # it was started anew, or this is a node that has not seen it
-                return await self._client.eval(script.text, len(keys), *keys, *arguments)
+        return await self._call(self._run, script, keys, arguments)
+
+    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        try:
+            return await self._client.evalsha(script.digest, len(keys), *keys, *arguments)
+        except NoScriptError:  # it was started anew, or this is a node that has not seen it
+            return await self._client.eval(script.text, len(keys), *keys, *arguments)
 
     async def command(self, *words: Any) -> Any:
         """Give a command that is about one key. Raises Unavailable."""
-        async with self._guarded():
-            return await self._client.execute_command(*words)
+        return await self._call(self._client.execute_command, *words)
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values of keys, None for what is not there. Raises Unavailable."""
@@ -147,14 +118,16 @@ class Link:
                     self._subscription = self._client.pubsub(ignore_subscribe_messages=True)
                     await self._subscription.subscribe(channel)
                 await self._subscription.get_message(timeout=seconds)
-        except (RedisError, OSError, TimeoutError) as error:
+        except (RedisError, *_FAILURES) as error:
             await self._unsubscribe()
             raise Unavailable(f"{self._name}: {_describe(error)}") from error
 
     async def close(self) -> None:
         """Close all connections."""
         await self._unsubscribe()
-        for client in (self._client, *self._besides):
+        if self._running:
+            await asyncio.wait(self._running, timeout=self._timeout)
+        for client in self._clients.all():
             await self._close(client)
 
     async def _unsubscribe(self) -> None:
@@ -163,24 +136,49 @@ class Link:
             await self._close(subscription)
 
     async def _close(self, client: Any) -> None:
-        with contextlib.suppress(RedisError, OSError, TimeoutError):
+        with contextlib.suppress(RedisError, *_FAILURES):
             async with asyncio.timeout(self._timeout):
                 await client.aclose()
 
-    @contextlib.asynccontextmanager
-    async def _guarded(self) -> AsyncIterator[None]:
+    async def _call(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> Any:
         """Bound a call in time, have failures counted and told as Unavailable."""
         if time.monotonic() < self._resume_at:
             raise Unavailable(f"{self._name}: {self._failure} a moment ago")
         try:
-            async with asyncio.timeout(self._timeout), self._places:
-                yield
-        except (RedisConnectionError, RedisTimeoutError, OSError, TimeoutError) as error:
+            async with asyncio.timeout(self._timeout):
+                await self._places.acquire()
+                answer = await asyncio.shield(self._begin(function, arguments))
+        except _FAILURES as error:
             self._note(error)
-            raise Unavailable(f"{self._name}: {self._failure}") from error
+            raise Unavailable(f"{self._name}: {_describe(error)}") from error
         except RedisError as error:
             raise Unavailable(f"{self._name}: {_describe(error)}") from error
         self._pause = 0.0
+        return answer
+
+    def _begin(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], arguments: Sequence[Any]
+    ) -> asyncio.Task[Any]:
+        if self._is_cluster:
+            function, arguments = self._after_discovery, (function, *arguments)
+        task = asyncio.create_task(function(*arguments))
+        self._running.add(task)
+        task.add_done_callback(self._end)
+        return task
+
+    async def _after_discovery(
+        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
+    ) -> Any:
+        """Call once the nodes of the Cluster are known: redis-py takes no calls while it learns of them."""
+        async with self._discovery:
+            await self._client.initialize()
+        return await function(*arguments)
+
+    def _end(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        self._places.release()
 
     def _note(self, error: BaseException) -> None:
         """Remember a failure: nobody asks for a moment, twice as long as the last time."""
