@@ -259,6 +259,7 @@ class Worker:
         address = stream.peer.address
         if self._is_full(address, listener):
             self._row.count("refused")
+            self._row.count_by("refusals", "too_many_connections")
             if listener.tls == "starttls":
                 stream.send(str(failures.TOO_MANY_CONNECTIONS).encode() + b"\r\n")
             await stream.close()
@@ -422,6 +423,7 @@ async def _report_next_hops(forwarder: Forwarder, row: Row) -> None:
             key = (status.route, str(status.host))
             before = problems.get(key, "")
             problems[key] = status.problem
+            row.tell("next_hops_failing", *key, value=bool(status.problem))
             if status.problem and not before:
                 log.warning("next hop fails", route=key[0], next_hop=key[1], problem=status.problem)
             elif before and not status.problem:
