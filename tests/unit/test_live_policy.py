@@ -1,0 +1,90 @@
+"""The policy in force: which rules for whom, and whom no rule may ban."""
+
+from datetime import timedelta
+
+import pytest
+
+from relay import catalogue
+from relay.errors import Unavailable
+from relay.live_policy import LivePolicies, make_consequences, make_panel
+from relay.model import Endpoint, Identity, Restriction, RestrictionKind
+from relay.policy.restrictions import Restrictions
+from relay.policy_files import load_policies
+from relay.settings import Settings
+from tests.kit.checks import tools
+
+FILES = {"own.toml": "", "new.toml": "", "x.toml": ""}
+OWN = Identity("own", policy=("own.toml",))
+NEW = Identity("new", policy=("new.toml",))
+
+
+def policies(*additions):
+    return load_policies({"partners": ("x.toml",)}, FILES.__getitem__, additions)
+
+
+def test_an_identity_has_its_own_rules():
+    live = LivePolicies(policies(OWN.policy))
+    nobody, somebody = live.engine("partners", None), live.engine("partners", OWN)
+    assert live.engine("partners", Identity("plain")) is nobody
+    assert somebody is not nobody
+
+
+def test_rules_that_are_not_there_yet_are_never_passed_over():
+    with pytest.raises(Unavailable):
+        LivePolicies(policies()).engine("partners", OWN)
+
+
+def test_rules_stay_until_the_allowlist_that_named_them_has_gone_too():
+    live = LivePolicies(policies(OWN.policy))
+    before = live.engine("partners", OWN)
+    live.replace(policies(NEW.policy))
+    assert live.engine("partners", NEW)
+    assert live.engine("partners", OWN) is before
+
+
+@pytest.fixture
+def configuration(tmp_path):
+    pair = {"chain": tmp_path / "edge.pem", "key": tmp_path / "edge.key"}
+    listeners = [
+        {"name": "a", "address": "192.0.2.25:25", "certificate": [pair],
+         "proxy_protocol_from": ["198.51.100.0/30"]},
+        {"name": "b", "address": "[::]:25", "certificate": [pair]},
+        {"name": "c", "address": "unix:/run/x.sock", "certificate": [pair]},
+    ]  # fmt: skip
+    return Settings.model_validate(
+        {
+            "hostname": "edge.example",
+            "listener": listeners,
+            "route": {"*": {"hosts": ["mx.example"]}},
+            "policy": {"exempt": ["203.0.113.0/24"]},
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "is_banned"),
+    [
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("192.0.2.25", False),
+        ("198.51.100.1", False),
+        ("203.0.113.9", False),
+        ("192.0.2.26", True),
+        ("198.51.100.9", True),
+        ("2001:db8::1", True),
+    ],
+)
+def test_whom_nobody_bans(address, is_banned, configuration):
+    view = Restrictions()
+    for everybody in ("0.0.0.0/0", "::/0"):
+        view.put(Restriction(RestrictionKind.BAN, everybody, "", "", 0.0))
+    assert make_consequences(configuration, view).is_banned(Endpoint(address, 25)) is is_banned
+
+
+def test_a_check_has_its_own_deadline_or_the_common_one():
+    checks = catalogue.settings_type().model_fields["checks"].default
+    panel = make_panel(checks.model_copy(update={"timeout": timedelta(seconds=7)}), tools())
+    assert panel.ready.keys().isdisjoint(panel.waiting)
+    assert panel.ready.keys() | panel.waiting.keys() == catalogue.check_modules().keys()
+    assert panel.timeouts["peer"] == timedelta(seconds=7)
+    assert panel.timeouts["spf"] == checks.spf.timeout
