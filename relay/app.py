@@ -267,7 +267,6 @@ class Worker:
         self._row.connection_opened(address)
         session = Session(
             stream, listener, self._blueprint.server_tls[listener.name], self._services
-            self._row.count_by("refusals", "too_many_connections")
         )
         self._sessions.add(session)
         try:
@@ -428,4 +427,3 @@ async def _report_next_hops(forwarder: Forwarder, row: Row) -> None:
                 log.warning("next hop fails", route=key[0], next_hop=key[1], problem=status.problem)
             elif before and not status.problem:
                 log.info("next hop is back", route=key[0], next_hop=key[1])
-            row.tell("next_hops_failing", *key, value=bool(status.problem))
