@@ -194,7 +194,14 @@ class Worker:
             policies=self._policies,
             panel=make_panel(
                 settings.checks,
-                Tools(settings.hostname, clock, resolver, store, offload),
+                Tools(
+                    settings.hostname,
+                    clock,
+                    resolver,
+                    store,
+                    offload,
+                    country_of=self._blueprint.material.country_of,
+                ),
             ),
             consequences=make_consequences(settings, watcher.view),
             bans_are_permanent=settings.policy.banned == "permanent",

@@ -20,6 +20,7 @@ from relay.certificate_files import (
     read_system_store,
 )
 from relay.config import read_file
+from relay.country_database import CountryDatabase, open_country_database
 from relay.errors import ConfigurationError
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
@@ -84,6 +85,7 @@ class Material:
     routes: Mapping[str, RouteMaterial]
     policies: Policies
     authorities: tuple[AuthorityMaterial, ...] = ()
+    country_of: CountryDatabase | None = None
 
 
 def load_material(configuration: Configuration, now: datetime | None = None) -> Material:
@@ -113,8 +115,9 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
     loader.check_http(settings)
     allowlist = loader.load_allowlist()
     policies = loader.load_policies(allowlist)
+    country_of = loader.load_countries(settings.checks.country_database)
     loader.raise_mistakes()
-    return Material(settings, allowlist, listeners, routes, policies, authorities)
+    return Material(settings, allowlist, listeners, routes, policies, authorities, country_of)
 
 
 def read_allowlist(path: Path) -> tuple[str, Allowlist]:
@@ -189,6 +192,11 @@ class _Loader:
             self._attempt(("ca", "folder"), _check_ca, settings.ca.folder)
         if settings.est.address and settings.est.certificate is not None:
             self._load_pair(("est", "certificate"), settings.est.certificate, is_server=True)
+
+    def load_countries(self, path: Path | None) -> CountryDatabase | None:
+        if path is None:
+            return None
+        return self._attempt(("checks", "country_database"), open_country_database, path)
 
     def load_allowlist(self) -> Allowlist:
         path = self._configuration.settings.allowlist

@@ -618,6 +618,10 @@ class Checks(Table):
     """How long a check may take that asks somebody else (the DNS, say), unless its own table has a
     `timeout`. What is not known by then is unknown, and the rule's `on_error` says what follows."""
 
+    country_database: Path | None = None
+    """A file in MaxMind's format (GeoLite2-Country.mmdb, say) for the fact `peer.country`. Needs the
+    package maxminddb: `pip install "gatepost[country]"`."""
+
 
 class Settings(Table):
     """The configuration file, `gatepost.toml`, plus what stands in `conf.d/*.toml` beside it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
     from relay.policy.case import Case
-    from relay.policy.check import Tools
+    from relay.policy.check import CountryOf, Tools
     from relay.policy.facts import Value
     from relay.ports import Resolver
 
@@ -65,6 +65,12 @@ FACTS: Final = (
         Stage.CONNECT,
         "Whether `peer.reverse_name` looks given out in bulk: holds the address, or a word like dsl.",
     ),
+    Fact(
+        "peer.country",
+        FactType.STRING,
+        Stage.CONNECT,
+        'The country of its address, as "DE"; "" if nobody knows. Needs `[checks] country_database`.',
+    ),
 )
 
 _OF_THE_NAME: Final = frozenset(
@@ -81,15 +87,16 @@ class Settings(Table):
 
 def build(settings: Settings, tools: Tools) -> PeerCheck:
     """Make the check."""
-    return PeerCheck(tools.resolver, settings.max_names)
+    return PeerCheck(tools.resolver, settings.max_names, tools.country_of)
 
 
 class PeerCheck:
     """Asks the reverse tree, and only if a rule wants to know (`policy.check.WaitingCheck`)."""
 
-    def __init__(self, resolver: Resolver, max_names: int) -> None:
+    def __init__(self, resolver: Resolver, max_names: int, country_of: CountryOf | None) -> None:
         self._resolver = resolver
         self._max_names = max_names
+        self._country_of = country_of
 
     async def gather(
         self, case: Case, _stage: Stage, wanted: frozenset[str]
@@ -101,9 +108,19 @@ class PeerCheck:
             "peer.network": "" if address is None else _network(address),
             "peer.is_local": case.peer.is_local,
         }
+        if "peer.country" in wanted:
+            facts["peer.country"] = self._country(address)
         if wanted & _OF_THE_NAME:
             facts |= await self._name_facts(address)
         return facts
+
+    def _country(self, address: IPv4Address | IPv6Address | None) -> str | Missing:
+        if self._country_of is None:
+            return Missing("no country_database in [checks]")
+        try:
+            return "" if address is None else self._country_of(address)
+        except Unavailable as error:
+            return Missing(str(error))
 
     async def _name_facts(self, address: IPv4Address | IPv6Address | None) -> dict[str, Value]:
         try:

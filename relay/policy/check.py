@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from ipaddress import IPv4Address, IPv6Address
 
     from relay.policy.case import Case
     from relay.policy.facts import Stage, Value
     from relay.ports import Clock, Resolver, Store
 
-__all__ = ["Check", "Offload", "Tools", "WaitingCheck"]
+__all__ = ["Check", "CountryOf", "Offload", "Tools", "WaitingCheck"]
 
 _T = TypeVar("_T")
 
@@ -28,6 +29,14 @@ class Offload(Protocol):
 
     def __call__(self, work: Callable[[], _T]) -> Awaitable[_T]:
         """Return what `work` returns, once it is done."""
+        ...
+
+
+class CountryOf(Protocol):
+    """Knows which country an address is of."""
+
+    def __call__(self, address: IPv4Address | IPv6Address) -> str:
+        """Return the ISO 3166 code, "" if nobody knows. Raises Unavailable."""
         ...
 
 
@@ -44,6 +53,7 @@ class Tools:
     store: Store
     offload: Offload
     findings: dict[str, object] = field(default_factory=dict)
+    country_of: CountryOf | None = None
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from tests.kit.zones import FakeResolver
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from relay.policy.check import WaitingCheck
+    from relay.policy.check import CountryOf, WaitingCheck
     from relay.policy.facts import Stage, Value
     from relay.ports import Store
     from tests.kit.zones import Zones
@@ -40,6 +40,7 @@ def tools(
     hostname: str = "edge.example.org",
     clock: FakeClock | None = None,
     offload: Offloading | None = None,
+    country_of: CountryOf | None = None,
 ) -> Tools:
     """Tools over a fake resolver, or over zones for one; there is no store."""
     return Tools(
@@ -48,6 +49,7 @@ def tools(
         resolver=resolver if isinstance(resolver, FakeResolver) else FakeResolver(resolver),
         store=cast("Store", None),
         offload=offload or Offloading(),
+        country_of=country_of,
     )
 
 

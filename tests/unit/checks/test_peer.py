@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from relay.checks.peer import FACTS, Settings, build
+from relay.errors import Unavailable
 from relay.policy.facts import Missing, Stage
 from tests.kit.checks import ask, case, tools
 from tests.kit.zones import FakeResolver
 
-NAMES = tuple(fact.name for fact in FACTS)
+NAMES = tuple(fact.name for fact in FACTS if fact.name != "peer.country")
 REVERSE = "1.2.0.192.in-addr.arpa"
 REVERSE_6 = "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"
 
@@ -144,3 +145,29 @@ def test_an_address_of_a_thousand_names_costs_ten_questions():
 def test_names_given_out_in_bulk(peer, name, expected):
     pointer = case(peer).peer.ip.reverse_pointer
     assert facts({pointer: {"PTR": name}}, peer)["peer.looks_dynamic"] is expected
+
+
+# --- country ---------------------------------------------------------------------------------------
+
+
+def country(peer, country_of):
+    check = build(Settings(), tools(country_of=country_of))
+    return ask(check, case(peer), Stage.CONNECT, "peer.country")["peer.country"]
+
+
+def test_the_country_of_an_address():
+    countries = {"192.0.2.1": "DE"}
+    assert country("192.0.2.1", lambda address: countries[str(address)]) == "DE"
+    assert country("::ffff:192.0.2.1", lambda address: countries[str(address)]) == "DE"
+    assert country("/run/gatepost.sock", lambda address: countries[str(address)]) == ""
+
+
+def test_without_a_database_no_country_is_known():
+    assert isinstance(country("192.0.2.1", None), Missing)
+
+
+def test_a_broken_database_says_nothing():
+    def broken(address):
+        raise Unavailable("country database: broken")
+
+    assert country("192.0.2.1", broken) == Missing("country database: broken")
