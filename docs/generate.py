@@ -26,6 +26,8 @@ from relay.settings import (
     Ca,
     CertificateFiles,
     Checks,
+    Dkim,
+    Dns,
     Est,
     Limits,
     Listener,
@@ -134,6 +136,8 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[limits]", Limits),
     ("[timeouts]", Timeouts),
     ("[state]", State),
+    ("[dns]", Dns),
+    *_with_lists("dkim", Dkim),
     ("[policy]", Policy),
     ("[checks]", Checks),
     *(
@@ -188,7 +192,12 @@ def facts() -> str:
     lines = [_FACTS]
     for name, module in catalogue.check_modules().items():
         summary = (module.__doc__ or "").partition("\n")[0].rstrip(".")
-        lines += [f"## `{name}`\n", f"{summary}.\n", "| fact | type | from | |", "|---|---|---|---|"]
+        lines += [
+            f"## `{name}`\n",
+            f"{summary}.\n",
+            "| fact | type | from | |",
+            "|---|---|---|---|",
+        ]
         lines += [
             f"| `{fact.name}` | {fact.type} | {fact.stage} | {fact.doc.replace('|', '&#124;')} |"
             for fact in module.FACTS

@@ -30,6 +30,8 @@ __all__ = [
     "Ca",
     "CertificateFiles",
     "Checks",
+    "Dkim",
+    "DkimKey",
     "Dns",
     "Duration",
     "Est",
@@ -548,6 +550,45 @@ class Dns(Table):
     their answers counts then. Only for servers on this machine or over TLS."""
 
 
+class DkimKey(Table):
+    """A key that we sign with (DKIM, RFC 6376). `gatepost dkim new` makes one and writes this."""
+
+    domain: str
+    """The domain that signs: d=. Its keys with `use = ["author"]` sign mail whose From is of this domain, and
+    of no subdomain."""
+
+    selector: str
+    """The name of the key below `_domainkey.` of the domain: s=."""
+
+    key: Path
+    """PEM file with the private key, RSA or Ed25519, unencrypted, readable by nobody else (mode 0600)."""
+
+    use: tuple[Literal["author", "identity", "seal"], ...] = Field(
+        default=("author",), min_length=1
+    )
+    """`author`: signs mail of the domain, if the identity that sends it may send as its author: `senders` says
+    so by name. `identity`: signs the field that says who sent a message, on all mail, so that the next hop
+    can verify it. `seal`: seals (ARC). All keys of a domain and use sign, an RSA and an Ed25519 key, say;
+    of those to seal the first RSA key does."""
+
+    state: Literal["next", "active", "retired"] = "active"
+    """`next`: made, and to be published; it does not sign yet. `retired`: it signs no more, and its record
+    stays until all that it has signed has arrived."""
+
+
+class Dkim(Table):
+    """What we sign, and with which keys."""
+
+    folder: Path = Path("dkim")
+    """Where `gatepost dkim new` puts keys."""
+
+    lifetime: Duration = timedelta(0)
+    """How long a signature holds (x=); 0: without end. Mail may be under way for five days."""
+
+    key: tuple[DkimKey, ...] = ()
+    """The keys."""
+
+
 class State(Table):
     """What workers and nodes remember together: counters of limits, reputation, bans. See [state](state.md)."""
 
@@ -676,6 +717,9 @@ class Settings(Table):
 
     dns: Dns = Dns()
     """Name servers."""
+
+    dkim: Dkim = Dkim()
+    """Signatures of our own."""
 
     audit: Audit = Audit()
     """Evidence."""
