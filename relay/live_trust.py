@@ -69,6 +69,8 @@ class LiveTrust:
         self._clock = clock
         self._on_intermediate = on_intermediate
         self._generation = 0
+        self._version = 0
+        self._counted: tuple[datetime, datetime] | None = None
         self.replace(material.allowlist)
 
     def replace(self, allowlist: Allowlist) -> None:
@@ -84,7 +86,10 @@ class LiveTrust:
 
     def learn(self, news: Iterable[News]) -> None:
         """Take what OCSP responders have said, for live sessions too."""
-        if self._ocsp is not None and self._ocsp.learn(news):
+        if self._ocsp is None:
+            return
+        self._counted = None  # ends have moved
+        if self._ocsp.learn(news):
             self._begin_generation()
 
     async def answered(self, questions: Sequence[str]) -> None:
@@ -102,6 +107,7 @@ class LiveTrust:
         of_identities = [moment.timestamp() for each in identities for moment in _turns(each)]
         of_restrictions = [each.until for each in self._restrictions if each.until is not None]
         self._turns = sorted(of_identities + of_restrictions + self._crls.turns())
+        self._counted = None
 
     @property
     def version(self) -> int:
@@ -109,11 +115,23 @@ class LiveTrust:
 
         And once a day, so that what is asked about certificates of long sessions is not forgotten.
         """
-        now = self._clock.now().timestamp()
-        passed = bisect_right(self._turns, now) if self._turns else 0
-        if self._ocsp is not None:
-            passed += self._ocsp.passed(now)
-        return (int(now // _DAY) * 1_000_000 + self._generation) * 1_000_000 + passed
+        now = self._clock.now()
+        if self._counted is None or not self._counted[0] <= now < self._counted[1]:
+            self._count(now)
+        return self._version
+
+    def _count(self, now: datetime) -> None:
+        """Work the version out, and until when it stays: it is asked for with every message."""
+        moment = now.timestamp()
+        day = int(moment // _DAY)
+        ends = [(day + 1.0) * _DAY]
+        passed = 0
+        for turns in (self._turns, self._ocsp.ends if self._ocsp is not None else ()):
+            before = bisect_right(turns, moment)
+            passed += before
+            ends += turns[before : before + 1]
+        self._counted = now, now + timedelta(seconds=max(min(ends) - moment, 0))
+        self._version = (day * 1_000_000 + self._generation) * 1_000_000 + passed
 
     def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
         """Decide on what a peer has presented, now."""

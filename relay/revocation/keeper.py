@@ -73,6 +73,7 @@ class Keeper:
         self._tell = tell
         self._chance = chance
         self._sources: dict[str, Source] = {}
+        self._watched: list[tuple[Path, FileWatch, Sequence[Certificate]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._reading = asyncio.Lock()  # one list at a time is in memory besides those on the wire
 
@@ -82,6 +83,8 @@ class Keeper:
             log.warning("damaged revocation list removed", file=name)
         for authority in self._authorities:
             for path in authority.settings.crl_files:
+                # First watched, then read: a change in between is not missed.
+                self._watched.append((path, FileWatch([path]), authority.certificates))
                 await self._read_file(path, authority.certificates)
 
     def start(self) -> None:
@@ -237,11 +240,7 @@ class Keeper:
 
     async def _watch_files(self) -> None:
         """Read a file again when it has changed."""
-        watched = [
-            (path, FileWatch([path]), authority.certificates)
-            for authority in self._authorities
-            for path in authority.settings.crl_files
-        ]
+        watched = self._watched
         while True:
             await asyncio.sleep(_LOOK_AT_FILES_SECONDS)
             for position, (path, watch, issuers) in enumerate(watched):

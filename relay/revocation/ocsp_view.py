@@ -8,7 +8,7 @@ deadline and no longer. Makes no request itself, decides nothing. RFC 6960.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
@@ -54,9 +54,10 @@ class OcspView:
         """The word for it."""
         return "ocsp"
 
-    def passed(self, moment: float) -> int:
-        """How many answers have ceased to count: another number is another decision."""
-        return bisect_right(self._ends, moment)
+    @property
+    def ends(self) -> Sequence[float]:
+        """The moments, as seconds since 1970 and in order, when answers cease to count."""
+        return self._ends
 
     # --- questions --------------------------------------------------------------------------
 

@@ -181,6 +181,31 @@ def test_news_that_change_decisions_and_ends_of_answers_are_other_versions(clock
     in_a_loop(script)
 
 
+def test_an_answer_that_is_renewed_in_time_changes_nothing_and_moves_its_end(clock):
+    async def script():
+        asking = Asking(clock)
+        asking.learn("good")
+        before = asking.trust.version
+        clock.advance(timedelta(minutes=50))
+        asking.learn("good")
+        clock.advance(timedelta(minutes=50))
+        assert asking.trust.version == before
+        clock.advance(timedelta(minutes=11))
+        assert asking.trust.version != before
+
+    in_a_loop(script)
+
+
+def test_a_clock_that_is_set_back_changes_decisions_back(clock):
+    end = (clock.time + timedelta(hours=1)).isoformat()
+    trust = live(f"{PIN}not_after = {end}\n", clock)
+    before = trust.version
+    clock.advance(timedelta(hours=2))
+    assert trust.version != before
+    clock.advance(timedelta(hours=-2))
+    assert trust.version == before
+
+
 def test_a_day_is_another_version_so_that_who_stays_is_told_of(clock):
     trust = live(PIN, clock)
     before = trust.version
