@@ -37,7 +37,9 @@ def zipped(members: Mapping[str, bytes], *, method: int = zipfile.ZIP_DEFLATED) 
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for name, data in members.items():
-            archive.writestr(name, data)
+            info = zipfile.ZipInfo(name)  # of 1980, so that it is the same each time
+            info.compress_type = method
+            archive.writestr(info, data)
     return file.getvalue()
 
 

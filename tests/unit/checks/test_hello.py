@@ -87,3 +87,18 @@ def test_one_answer_is_enough_to_know_that_a_name_resolves():
     check = build(Settings(), tools(resolver))
     found = ask(check, case(hello="mx.example.org"), Stage.HELLO, "hello.resolves")
     assert found == {"hello.resolves": True}
+
+
+def test_records_that_are_no_addresses_match_nothing():
+    resolver = FakeResolver({"mx.example.org": {"A": ["nonsense"]}})
+    assert true_facts("mx.example.org", resolver=resolver) == {"valid", "is_fqdn", "resolves"}
+
+
+def test_a_fault_of_our_own_is_not_taken_for_an_answer():
+    class Broken(FakeResolver):
+        async def resolve(self, name, kind):
+            raise RuntimeError("a fault of ours")
+
+    check = build(Settings(), tools(Broken()))
+    with pytest.raises(RuntimeError):
+        ask(check, case(hello="mx.example.org"), Stage.HELLO, "hello.resolves")

@@ -171,3 +171,22 @@ def test_a_broken_database_says_nothing():
         raise Unavailable("country database: broken")
 
     assert country("192.0.2.1", broken) == Missing("country database: broken")
+
+
+# --- faults ----------------------------------------------------------------------------------------
+
+
+def test_records_that_are_no_addresses_confirm_nothing():
+    zones = {REVERSE: {"PTR": "mx.example.org"}, "mx.example.org": {"A": "nonsense"}}
+    assert facts(zones)["peer.reverse_confirmed"] is False
+
+
+def test_a_fault_of_our_own_is_not_taken_for_an_answer():
+    class Broken(FakeResolver):
+        async def resolve(self, name, kind):
+            if kind == "PTR":
+                return await super().resolve(name, kind)
+            raise RuntimeError("a fault of ours")
+
+    with pytest.raises(RuntimeError):
+        facts(Broken({REVERSE: {"PTR": "mx.example.org"}}))

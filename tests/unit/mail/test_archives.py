@@ -164,3 +164,44 @@ def zip64() -> bytes:
 
 def test_zip64():
     assert unpacked(zip64(), list_zip) == {"big.exe": b"Hello"}
+
+
+def test_zip64_behind_another_extra_field():
+    data = zip64()
+    longer = struct.pack("<HHL", 0x5455, 4, 0)
+    entry_at = data.index(b"PK\x01\x02")
+    name_end = entry_at + 46 + len(b"big.exe")
+    changed = bytearray(data[:name_end] + longer + data[name_end:])
+    changed[entry_at + 30 : entry_at + 32] = struct.pack("<H", 20 + len(longer))
+    record_at = changed.index(b"PK\x06\x06")
+    size = struct.unpack_from("<Q", changed, record_at + 40)[0] + len(longer)
+    changed[record_at + 40 : record_at + 48] = struct.pack("<Q", size)
+    assert unpacked(bytes(changed), list_zip) == {"big.exe": b"Hello"}
+
+
+def test_lengths_that_stand_nowhere_stay_unknown():
+    data = bytearray(zipped({"a": b"Hello"}, method=zipfile.ZIP_STORED))
+    entry_at = data.index(b"PK\x01\x02")
+    data[entry_at + 24 : entry_at + 28] = b"\xff" * 4
+    (member,) = list_zip(bytes(data), allowance()).members
+    assert (member.name, member.size_bytes) == ("a", 0xFFFFFFFF)
+
+
+def test_a_broken_entry_ends_the_directory():
+    data = zipped({"a": b"1", "b": b"2"})
+    second = data.index(b"PK\x01\x02", data.index(b"PK\x01\x02") + 4)
+    found = list_zip(data[:second] + b"XX" + data[second + 2 :], allowance())
+    assert ([member.name for member in found.members], found.is_whole) == (["a"], False)
+
+
+def test_what_is_packed_in_another_way_is_listed_and_not_unpacked():
+    data = zipped({"a": b"x" * 100}, method=zipfile.ZIP_LZMA)
+    (member,) = list_zip(data, allowance()).members
+    assert (member.name, unpack(data, member, LIMIT)) == ("a", b"")
+
+
+def test_a_size_that_is_no_number_ends_the_list():
+    data = bytearray(tarred({"a": b"x"}))
+    data[124:136] = b"nonsense\0\0\0\0"
+    found = list_tar(bytes(data), allowance())
+    assert (found.members, found.is_whole) == ([], False)

@@ -100,6 +100,8 @@ def test_links_in_html(text, expected):
         ("09.1.1.1", None),
         ("[nonsense]", None),
         ("0x", "0.0.0.0"),
+        ("1" * 21, None),
+        ("\u0661.1", None),
     ],
 )
 def test_addresses(host, expected):
