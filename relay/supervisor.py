@@ -43,6 +43,7 @@ from relay.preparation import (
     prepare_state,
     raise_descriptor_limit,
 )
+from relay.state_process import StateProcess, keep_up_state
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Supervisor:
         self._intermediates: list[str] = []
         self._keeper: KeeperProcess
         self._http: HttpProcess
+        self._state: StateProcess
         self._crl_sources: list[object] = []
         self._reload_callers = ReloadCallers(self.reload)
         self._restart_at: float | None = None
@@ -137,6 +139,7 @@ class Supervisor:
         self._install_signals()
         self._keeper = KeeperProcess(self._selector, self._become_keeper, self._hear_keeper)
         self._http = HttpProcess(self._selector, self._become_http)
+        self._state = StateProcess(self._selector, self._become_state)
         self._watch()
         try:
             self._prepare_workers()
@@ -178,6 +181,7 @@ class Supervisor:
 
     def _clean_up(self) -> None:
         self._keeper.stop()
+        self._state.stop()
         self._http.finish()
         self._put_on_record("stop")
         for listening in self._sockets.values():
@@ -203,6 +207,7 @@ class Supervisor:
             return
         self._keeper.tick()
         self._http.tick()
+        self._state.tick()
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._fill_up()
@@ -248,6 +253,10 @@ class Supervisor:
             self._http.start()
         else:
             self._http.stop()
+        if self._settings.state.kind == "sqlite":
+            self._state.start()
+        else:
+            self._state.stop()
 
     def _fill_up(self) -> None:
         """Fork what is missing of the current generation."""
@@ -313,12 +322,21 @@ class Supervisor:
 
         become(begin, self._settings.user)
 
+    def _become_state(self, control: socket.socket) -> NoReturn:
+        """The same for the process that does the upkeep of the state."""
+
+        def begin() -> Coroutine[Any, Any, None]:
+            self._let_go(())
+            return keep_up_state(self._settings, control)
+
+        become(begin, self._settings.user)
+
     def _let_go(self, kept: Iterable[list[socket.socket]]) -> None:
         """In a child: of all that is its parent's or another child's, but for these sockets."""
         self._selector.close()
         self._control.close(is_child=True)
         close_all(self._signal_sockets)
-        for processes in (self._crew, self._keeper, self._http):
+        for processes in (self._crew, self._keeper, self._http, self._state):
             processes.close()
         mine = {each for listening in kept for each in listening}
         previous = self._previous.sockets if self._previous is not None else {}

@@ -1,6 +1,6 @@
 """A process that charges counters of a SQLite store as fast as it can, and says how far it has come.
 
-`python -m tests.kit.store_hammer FOLDER TALLY SLOT`. Each of its tasks has a slot in the file TALLY: how
+`python -m tests.kit.store_hammer FOLDER TALLY SLOT`; with FOLDER alone it does the upkeep instead. Each of its tasks has a slot in the file TALLY: how
 many charges it has begun, and how many were acknowledged; that stays when the process is killed. The
 last slot holds the longest time in microseconds for which its event loop was held up.
 """
@@ -103,11 +103,16 @@ async def _main(folder: Path, tally: Path, slot: int) -> None:
     store = SqliteStore.open(folder, timedelta(seconds=10))
     progress = Progress(tally, slot)
     await asyncio.gather(
-        keep_up(store, folder),
         _measure(progress),
         *(_charge(store, progress, slot, task) for task in range(TASKS)),
     )
 
 
+async def _keep_up(folder: Path) -> None:
+    await keep_up(SqliteStore.open(folder, timedelta(seconds=10)), folder)
+
+
 if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        uvloop.run(_keep_up(Path(sys.argv[1])))
     uvloop.run(_main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
