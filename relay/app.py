@@ -20,6 +20,7 @@ from relay.audit.log import AuditLog
 from relay.errors import StreamError
 from relay.inbound import failures
 from relay.inbound.session import Services, Session
+from relay.inbound.signing import Signing
 from relay.live_policy import (
     LivePolicies,
     make_consequences,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from relay.net.stream import TcpStream
     from relay.net.tally import Row
     from relay.policy_files import Policies
+    from relay.ports import Clock
     from relay.settings import Listener
 
 __all__ = ["Blueprint", "Worker", "build", "with_allowlist", "with_policies"]
@@ -213,6 +215,7 @@ class Worker:
         # What was made before the fork stays for good: the collector need not look at it again. It
         # must not look even once: that writes to each object, and 13 MiB would no longer be shared.
         gc.freeze()
+            signing=self._signing(clock),
         # Nothing of a connection is a circle, so the collector finds little. A full round over ten
         # thousand connections would hold the loop up for 0.15 s, so there is one hardly ever.
         gc.set_threshold(1_000, 10, 1_000)
@@ -247,6 +250,11 @@ class Worker:
         self._tell({"event": "ready"})
 
     # --- sessions ---------------------------------------------------------------------------
+
+    def _signing(self, clock: Clock) -> Signing | None:
+        """What signs; None without a key that does."""
+        keyring = self._blueprint.material.keyring
+        return Signing(keyring, clock, offload) if keyring.signs else None
 
     def _accept(self, stream: TcpStream, listener: Listener) -> None:
         task = asyncio.create_task(self._speak(stream, listener))

@@ -88,6 +88,7 @@ class Configuration:
             *(path for listener in settings.listener for path in listener.client_ca),
             *(path for route in settings.route.values() for path in route.ca),
             *(authority.certificate for authority in settings.revocation.authority),
+            *(key.key for key in settings.dkim.key),
         )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Dns, Route, Settings, State
+    from relay.settings import Dkim, Dns, Route, Settings, State
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]
@@ -37,6 +37,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_dns(settings.dns)
     yield from _check_state(settings.state)
     yield from _check_revocation(settings)
+    yield from _check_dkim(settings.dkim)
 
 
 def is_loopback(host: str) -> bool:
@@ -307,6 +308,36 @@ def _check_dns(dns: Dns) -> Iterator[Mistake]:
             )
     if dns.min_ttl > dns.max_ttl:
         yield Mistake(("dns", "min_ttl"), "`min_ttl` is longer than `max_ttl`", "lower it")
+
+
+# --- signatures -----------------------------------------------------------------------------
+
+
+def _check_dkim(dkim: Dkim) -> Iterator[Mistake]:
+    seen: set[tuple[str, str]] = set()
+    for position, each in enumerate(dkim.key):
+        key = ("dkim", "key", position)
+        if not is_host_name(each.domain):
+            yield Mistake(
+                (*key, "domain"),
+                f'`dkim.key`: "{each.domain}" is no domain',
+                'write the domain that signs, as "example.org"',
+            )
+        # RFC 6376 3.1: labels as in a domain, one or more
+        if not (each.selector.isascii() and is_host_name(f"{each.selector}.x")):
+            yield Mistake(
+                (*key, "selector"),
+                f'`dkim.key`: "{each.selector}" is no selector',
+                'use letters, digits and hyphens, as "g1-2027"',
+            )
+        name = (canonical_domain(each.domain), each.selector.lower())
+        if name in seen:
+            yield Mistake(
+                (*key, "selector"),
+                f'two keys are "{each.selector}" of {each.domain}',
+                "give each its own selector",
+            )
+        seen.add(name)
 
 
 # --- revocation -----------------------------------------------------------------------------

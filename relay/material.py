@@ -21,7 +21,9 @@ from relay.certificate_files import (
 )
 from relay.config import read_file
 from relay.country_database import CountryDatabase, open_country_database
+from relay.dkim_keys import load_keyring, read_signing_key
 from relay.errors import ConfigurationError
+from relay.mailauth.keyring import NO_KEYS, Keyring
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
 from relay.policy_files import DEFAULTS, Policies, Stack, load_policies
@@ -30,9 +32,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from relay.config import Configuration
+    from relay.mailauth.signing import SigningKey
     from relay.net.tls import KeyPair
     from relay.pki.certificate import Certificate
-    from relay.settings import CertificateFiles, Listener, RevocationAuthority, Route, Settings
+    from relay.settings import (
+        CertificateFiles,
+        DkimKey,
+        Listener,
+        RevocationAuthority,
+        Route,
+        Settings,
+    )
     from relay.toml_lines import KeyPath
 
 __all__ = [
@@ -86,6 +96,7 @@ class Material:
     policies: Policies
     authorities: tuple[AuthorityMaterial, ...] = ()
     country_of: CountryDatabase | None = None
+    keyring: Keyring = NO_KEYS
 
 
 def load_material(configuration: Configuration, now: datetime | None = None) -> Material:
@@ -116,8 +127,11 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
     allowlist = loader.load_allowlist()
     policies = loader.load_policies(allowlist)
     country_of = loader.load_countries(settings.checks.country_database)
+    keyring = load_keyring(settings.dkim, loader.load_signing_key)
     loader.raise_mistakes()
-    return Material(settings, allowlist, listeners, routes, policies, authorities, country_of)
+    return Material(
+        settings, allowlist, listeners, routes, policies, authorities, country_of, keyring
+    )
 
 
 def read_allowlist(path: Path) -> tuple[str, Allowlist]:
@@ -222,6 +236,9 @@ class _Loader:
         folder = (named_in if isinstance(named_in, Path) else self._configuration.path).parent
         self._attempt(key, read_text, folder / name)
         return str(folder / name)
+
+    def load_signing_key(self, position: int, key: DkimKey) -> SigningKey | None:
+        return self._attempt(("dkim", "key", position, "key"), read_signing_key, key)
 
     def raise_mistakes(self) -> None:
         """Raise the first mistake with all others, if there was any."""

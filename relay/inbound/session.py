@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from relay.inbound.judging import Panel
     from relay.model import Delivery, Recipient, Restriction, TrustDecision
+    from relay.inbound.signing import Signing
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
     from relay.policy.verdict import Sanction
@@ -73,6 +74,7 @@ class Services:
     budget: Budget
     statistics: Statistics
 
+    signing: Signing | None = None
 
 class Session:
     """One connection. `run` speaks until it ends; `drain` and `reconsider` may end it before."""
@@ -480,6 +482,8 @@ class Session:
             self._is_acknowledging = True
             await self._conclude(transaction, delivery, block, len(event.body))
         self._forget_transaction()
+            if self._services.signing is not None:
+                chunks = await self._services.signing.sign(chunks, case)
 
     async def _conclude(
         self,

@@ -28,6 +28,7 @@ __all__ = [
     "SigningStyle",
     "encoded",
     "sign",
+    "sign_hashed",
     "signed_field",
     "signed_names",
 ]
@@ -124,6 +125,18 @@ def sign(
     `stack` is the header as it leaves us. A large body is better hashed off the event loop.
     """
     body = body_hash(message, body_start, relaxed=style.relaxed_body).digests[None]
+    return sign_hashed(stack, body, keys, now, style=style)
+
+
+def sign_hashed(
+    stack: FieldStack,
+    body: bytes,
+    keys: Iterable[SigningKey],
+    now: datetime,
+    *,
+    style: SigningStyle,
+) -> bytes:
+    """The same, with the hash of the body in the form of `style.relaxed_body`."""
     names = signed_names(stack, style.signed, style.oversigned)
     words = ("simple", "relaxed")
     canonicalization = f"{words[style.relaxed_header]}/{words[style.relaxed_body]}"

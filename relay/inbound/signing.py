@@ -1,0 +1,116 @@
+"""What we sign of a message that leaves: that we vouch for its author's domain, and for who sent it.
+
+Chooses the keys and makes the fields; what stands in the message, and that it is signed at all, is for others
+to say. An identity gets the signature of a domain only if its `senders` say that it may send as the author:
+one without `senders` may send as anybody, and so proves nothing. RFC 6376 5.1, RFC 6376 3.5 (i=).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from relay.mail.headers import split
+from relay.mailauth.canonicalization import FieldStack, body_hash, body_start
+from relay.mailauth.signing import OVERSIGNED, SIGNED, SigningStyle, sign_hashed
+from relay.names import IDENTITY_HEADER
+from relay.pki.allowlist import may_send
+from relay.pki.patterns import canonical_domain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.mail.headers import HeaderBlock
+    from relay.mailauth.keyring import Keyring
+    from relay.mailauth.signing import SigningKey
+    from relay.policy.case import Case
+    from relay.policy.check import Offload
+    from relay.ports import Clock
+
+__all__ = ["Signing"]
+
+_OFFLOAD_BYTES: Final = 64 * 1024
+_IDENTITY: Final = IDENTITY_HEADER.lower().encode()
+# Not Received: every hop adds one, and RFC 6376 5.4.1 advises against it.
+_IDENTITY_SIGNED: Final = (_IDENTITY, b"authentication-results", *SIGNED)
+_IDENTITY_OVERSIGNED: Final = (_IDENTITY, *OVERSIGNED)
+_LOCAL_PART: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Signs what leaves a worker.
+
+    Args:
+        keyring: the keys in force.
+        clock: tells when it is signed.
+        offload: where large bodies are hashed.
+    """
+
+    keyring: Keyring
+    clock: Clock
+    offload: Offload
+
+    async def sign(self, chunks: list[bytes], case: Case) -> list[bytes]:
+        """Return the message as it leaves us with signatures in front, if any are due.
+
+        Args:
+            chunks: the message, our fields in front; the last one has at least all of the body.
+            case: the message as it came, and who sent it.
+        """
+        author_keys = self._author_keys(case)
+        if not author_keys and not self.keyring.identity:
+            return chunks
+        header = case.header
+        assert header is not None
+        digest = await self._body_digest(header)
+        stack = _stack_of(chunks, len(header.message) - body_start(header))
+        now, lifetime = self.clock.now(), self.keyring.lifetime
+        fields = b""
+        if author_keys:
+            style = SigningStyle(lifetime=lifetime)
+            fields = sign_hashed(stack, digest, author_keys, now, style=style)
+        for key in self.keyring.identity:
+            style = SigningStyle(
+                signed=_IDENTITY_SIGNED,
+                oversigned=_IDENTITY_OVERSIGNED,
+                lifetime=lifetime,
+                identity=_on_behalf_of(case, key),
+            )
+            fields += sign_hashed(stack, digest, [key], now, style=style)
+        return [fields, *chunks]
+
+    def _author_keys(self, case: Case) -> tuple[SigningKey, ...]:
+        """The keys of the author's domain, if who sends the message may send as that author."""
+        identity, authors = case.identity, case.authors
+        if identity is None or identity.senders is None or not authors or not self.keyring.authors:
+            return ()
+        domains = {canonical_domain(author.domain) for author in authors}
+        if len(domains) > 1 or not all(may_send(identity, author) for author in authors):
+            return ()
+        return self.keyring.authors.get(domains.pop(), ())
+
+    async def _body_digest(self, header: HeaderBlock) -> bytes:
+        def digest() -> bytes:
+            found = body_hash(header.message, body_start(header), relaxed=True).digests[None]
+            assert found is not None
+            return found
+
+        is_large = len(header.message) > _OFFLOAD_BYTES
+        return await self.offload(digest) if is_large else digest()
+
+
+def _stack_of(chunks: Sequence[bytes], body_bytes: int) -> FieldStack:
+    """The header fields as they leave us; of the body nothing is copied."""
+    *first, last = chunks
+    header = b"".join((*first, last[: len(last) - body_bytes]))
+    return FieldStack.of(split(header))
+
+
+def _on_behalf_of(case: Case, key: SigningKey) -> str:
+    """Name in i= for whom the relay signs; "" where nobody is identified, or the name can't stand there."""
+    identity = case.identity
+    if identity is None or not _LOCAL_PART.fullmatch(identity.name):
+        return ""
+    return f"{identity.name}@{key.domain}"
