@@ -211,11 +211,11 @@ class Worker:
             next_hop=forwarder,
             budget=self._row,
             statistics=self._row,
+            signing=self._signing(clock),
         )
         # What was made before the fork stays for good: the collector need not look at it again. It
         # must not look even once: that writes to each object, and 13 MiB would no longer be shared.
         gc.freeze()
-            signing=self._signing(clock),
         # Nothing of a connection is a circle, so the collector finds little. A full round over ten
         # thousand connections would hold the loop up for 0.15 s, so there is one hardly ever.
         gc.set_threshold(1_000, 10, 1_000)
@@ -249,12 +249,12 @@ class Worker:
                 )
         self._tell({"event": "ready"})
 
-    # --- sessions ---------------------------------------------------------------------------
-
     def _signing(self, clock: Clock) -> Signing | None:
         """What signs; None without a key that does."""
         keyring = self._blueprint.material.keyring
         return Signing(keyring, clock, offload) if keyring.signs else None
+
+    # --- sessions ---------------------------------------------------------------------------
 
     def _accept(self, stream: TcpStream, listener: Listener) -> None:
         task = asyncio.create_task(self._speak(stream, listener))

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from relay.inbound.judging import Panel
-    from relay.model import Delivery, Recipient, Restriction, TrustDecision
     from relay.inbound.signing import Signing
+    from relay.model import Delivery, Recipient, Restriction, TrustDecision
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
     from relay.policy.verdict import Sanction
@@ -73,8 +73,8 @@ class Services:
     next_hop: NextHop
     budget: Budget
     statistics: Statistics
-
     signing: Signing | None = None
+
 
 class Session:
     """One connection. `run` speaks until it ends; `drain` and `reconsider` may end it before."""
@@ -476,14 +476,14 @@ class Session:
                 tags=self._judging.tags,
                 reserved=self._rules().tag_headers,
             )
+            if self._services.signing is not None:
+                chunks = await self._services.signing.sign(chunks, case)
             delivery = await self._services.next_hop.deliver(
                 transaction.route, transaction.envelope, chunks, self._introduction()
             )
             self._is_acknowledging = True
             await self._conclude(transaction, delivery, block, len(event.body))
         self._forget_transaction()
-            if self._services.signing is not None:
-                chunks = await self._services.signing.sign(chunks, case)
 
     async def _conclude(
         self,
