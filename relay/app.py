@@ -51,14 +51,14 @@ from relay.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from relay.material import Material
     from relay.net.stream import TcpStream
     from relay.net.tally import Row
     from relay.policy_files import Policies
     from relay.ports import Clock
-    from relay.settings import Listener
+    from relay.settings import Listener, RevocationAuthority
 
 __all__ = ["Blueprint", "Worker", "build", "with_allowlist", "with_policies"]
 
@@ -171,7 +171,11 @@ class Worker:
         store = open_store(settings.state, settings.state_dir)
         watcher = Watcher(store, clock, self._restrictions_changed)
         resolver = open_resolver(settings.dns)
-        crls = CrlView(settings.revocation.grace, self._want if settings.revocation.fetch else None)
+        crls = CrlView(
+            settings.revocation.grace,
+            self._want if settings.revocation.fetch else None,
+            self._authorities(),
+        )
         self._trust = LiveTrust(
             self._blueprint.material,
             clock,
@@ -398,9 +402,11 @@ class Worker:
         settings = self._settings.revocation
         if not settings.fetch or "ocsp" not in settings.sources:
             return None
-        authorities = self._blueprint.material.authorities
-        urls = OcspUrls((each.certificates, each.settings) for each in authorities)
-        return OcspView(urls, settings.ocsp_timeout, self._ask)
+        return OcspView(OcspUrls(self._authorities()), settings.ocsp_timeout, self._ask)
+
+    def _authorities(self) -> Iterator[tuple[Sequence[Certificate], RevocationAuthority]]:
+        """The CAs of `[[revocation.authority]]` and what is said of them."""
+        return ((each.certificates, each.settings) for each in self._blueprint.material.authorities)
 
     def _ask(self, key: str, certificate: Certificate, issuer: Certificate) -> None:
         """Have OCSP responders asked about a certificate."""

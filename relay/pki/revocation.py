@@ -209,6 +209,8 @@ class Revocation:
                 questions += (answer.question,)
             if not by or _GRAVITY[answer.outcome] < _GRAVITY[best.outcome]:
                 best, by = answer, source.name
+        if best.outcome is Outcome.NO_SOURCE:
+            by = ""  # nobody has said anything
         return best, by, tuple(asked), questions
 
 

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Final
 
 from relay.pki.crl import issuer_ids
 from relay.pki.crl_lookup import look_up
+from relay.pki.revocation import Answer, Outcome
 from relay.pki.revocation_urls import crl_urls, delta_urls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import date, datetime, timedelta
 
     from relay.pki.certificate import Certificate
-    from relay.pki.revocation import Answer
-    from relay.revocation.folder import Held
+    from relay.revocation.folder import Held, IssuerIds
+    from relay.settings import RevocationAuthority
 
     Want = Callable[[Sequence[str], Sequence[str], Certificate], None]
 
@@ -34,10 +35,21 @@ class CrlView:
         grace: how long a list still counts beyond its nextUpdate.
         want: called with the addresses that a known client's certificate names (of complete lists,
             of deltas) and the CA whose lists they are; once a day for each certificate.
+        configured: the CAs of `[[revocation.authority]]`: certificates and settings.
     """
 
-    def __init__(self, grace: timedelta, want: Want | None = None) -> None:
+    def __init__(
+        self,
+        grace: timedelta,
+        want: Want | None = None,
+        configured: Iterable[tuple[Sequence[Certificate], RevocationAuthority]] = (),
+    ) -> None:
         self._grace = grace
+        self._configured: dict[IssuerIds, str] = {}
+        for certificates, settings in configured:
+            for place in map(str, (*settings.crl_urls, *settings.crl_files)):
+                for ids in map(issuer_ids, certificates):
+                    self._configured.setdefault(ids, place)
         self._want = want
         self._held: Held = {}
         self._told: dict[str, date] = {}
@@ -69,7 +81,11 @@ class CrlView:
         """Say what the lists say of a certificate. Raises MalformedCertificate."""
         if self._want is not None and self._told.get(certificate.sha256) != now.date():
             self._tell(certificate, issuer, now.date())
-        lists = self._held.get(issuer_ids(issuer), ())
+        ids = issuer_ids(issuer)
+        lists = self._held.get(ids, ())
+        if not lists and ids in self._configured:
+            place = self._configured[ids]
+            return Answer(Outcome.UNREACHABLE, f"the CRL at {place} has not been fetched")
         return look_up(certificate, issuer, lists, now, self._grace)
 
     def _tell(self, certificate: Certificate, issuer: Certificate, today: date) -> None:

@@ -1,11 +1,15 @@
 """What a worker sees: the lists of the folder, when they end, and what it wants fetched."""
 
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
 
 from relay.pki.revocation import Outcome
 from relay.revocation.folder import CrlFolder
 from relay.revocation.intake import take_crls
 from relay.revocation.view import CrlView
+from relay.settings import RevocationAuthority
 from tests.kit.crl_server import CrlServer
 from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_crl
@@ -33,6 +37,27 @@ def test_it_answers_from_the_lists_in_force(tmp_path):
     assert view.status(client, CA.certificate, NOW).outcome is Outcome.GOOD
     assert view.replace(lists(tmp_path, int(client.serial, 16), number=2))
     assert view.status(client, CA.certificate, NOW).outcome is Outcome.REVOKED
+
+
+@pytest.mark.parametrize(
+    ("keys", "place"),
+    [({"crl_urls": (URL,)}, URL), ({"crl_files": (Path("/ca.crl"),)}, "/ca.crl")],
+)
+def test_a_list_that_the_configuration_names_is_unreachable_until_it_is_there(
+    tmp_path, keys, place
+):
+    authority = RevocationAuthority(certificate=Path("/ca.pem"), **keys)
+    view = CrlView(GRACE, configured=[([CA.certificate], authority)])
+    found = view.status(leaf(), CA.certificate, NOW)
+    assert (found.outcome, found.reason) == (
+        Outcome.UNREACHABLE,
+        f"the CRL at {place} has not been fetched",
+    )
+    other = Authority("Other")
+    about_other = other.issue("client").certificates[0]
+    assert view.status(about_other, other.certificate, NOW).outcome is Outcome.NO_SOURCE
+    view.replace(lists(tmp_path))
+    assert view.status(leaf(), CA.certificate, NOW).outcome is Outcome.GOOD
 
 
 def test_a_list_counts_until_its_grace_is_over_and_that_is_a_turn(tmp_path):
