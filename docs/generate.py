@@ -23,6 +23,7 @@ from relay.audit import record
 from relay.settings import (
     Admin,
     Audit,
+    AuthenticationResults,
     Ca,
     CertificateFiles,
     Checks,
@@ -146,6 +147,7 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
         if module.Settings.model_fields
         for section in _with_lists(f"checks.{name}", module.Settings)
     ),
+    ("[authentication_results]", AuthenticationResults),
     ("[revocation]", Revocation),
     ("[[revocation.authority]]", RevocationAuthority),
     ("[audit]", Audit),

@@ -23,6 +23,7 @@ from relay.inbound.session import Services, Session
 from relay.inbound.signing import Signing
 from relay.live_policy import (
     LivePolicies,
+    make_authentication_results,
     make_consequences,
     make_panel,
     offload,
@@ -188,6 +189,17 @@ class Worker:
         for certificate in self._intermediates:
             self._learn(certificate)
         for order in self._knowledge:
+        panel = make_panel(
+            settings.checks,
+            Tools(
+                settings.hostname,
+                clock,
+                resolver,
+                store,
+                offload,
+                country_of=self._blueprint.material.country_of,
+            ),
+        )
             self._learn_of_revocation(order)
         self._row.memory_budget = settings.limits.memory_budget
         self._services = Services(
@@ -198,21 +210,12 @@ class Worker:
             audit=audit,
             trust=self._trust,
             policies=self._policies,
-            panel=make_panel(
-                settings.checks,
-                Tools(
-                    settings.hostname,
-                    clock,
-                    resolver,
-                    store,
-                    offload,
-                    country_of=self._blueprint.material.country_of,
-                ),
-            ),
+            panel=panel,
             consequences=make_consequences(settings, watcher.view),
             bans_are_permanent=settings.policy.banned == "permanent",
             restrict=watcher.restrict,
             next_hop=forwarder,
+            authentication_results=make_authentication_results(settings, panel),
             budget=self._row,
             statistics=self._row,
             signing=self._signing(clock),

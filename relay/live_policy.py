@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from relay import catalogue
 from relay.errors import Unavailable
+from relay.inbound.authentication_results import AuthenticationResults
 from relay.inbound.judging import Panel
-from relay.policy.check import WaitingCheck
+from relay.policy.check import WaitingCheck, Witness
 from relay.policy.consequences import Consequences
 from relay.settings import parse_endpoint, parse_network
 
@@ -25,7 +26,13 @@ if TYPE_CHECKING:
     from relay.policy_files import Policies, Stack
     from relay.settings import Checks, Settings
 
-__all__ = ["LivePolicies", "make_consequences", "make_panel", "offload"]
+__all__ = [
+    "LivePolicies",
+    "make_authentication_results",
+    "make_consequences",
+    "make_panel",
+    "offload",
+]
 
 _T = TypeVar("_T")
 
@@ -70,6 +77,21 @@ def make_panel(settings: Checks, tools: Tools) -> Panel:
             name: getattr(getattr(settings, name), "timeout", None) or settings.timeout
             for name in waiting
         },
+    )
+
+
+def make_authentication_results(settings: Settings, panel: Panel) -> AuthenticationResults:
+    """Say under which name checks tell what they have found out."""
+    table = settings.authentication_results
+    name = table.authserv_id or settings.hostname
+    return AuthenticationResults(
+        name if table.enabled else "",
+        (name, settings.hostname, *table.own_ids),
+        [
+            check
+            for check in (*panel.ready.values(), *panel.waiting.values())
+            if isinstance(check, Witness)
+        ],
     )
 
 

@@ -27,6 +27,7 @@ from relay.model import Endpoint, Network
 __all__ = [
     "Admin",
     "Audit",
+    "AuthenticationResults",
     "Ca",
     "CertificateFiles",
     "Checks",
@@ -205,6 +206,21 @@ class CertificateFiles(Table):
 
     key: Path
     """PEM file with the private key, unencrypted, readable by nobody else (mode 0600)."""
+
+
+class AuthenticationResults(Table):
+    """The header field that tells those behind the relay what it has found out of a message (RFC 8601)."""
+
+    enabled: bool = True
+    """Whether it is written. Those that come in under a name of ours are taken out in any case."""
+
+    authserv_id: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,252})?$")
+    """The name it is written under: one for all servers of yours, so that those behind them know it.
+    Empty: `hostname`."""
+
+    own_ids: tuple[str, ...] = ()
+    """More names that only servers of yours write under, those behind the relay say: fields that come in
+    under one of them are taken out, too."""
 
 
 class Listener(Table):
@@ -711,6 +727,9 @@ class Settings(Table):
 
     checks: Checks = Checks()
     """What rules may ask."""
+
+    authentication_results: AuthenticationResults = AuthenticationResults()
+    """What is told of what was found out."""
 
     revocation: Revocation = Revocation()
     """Revocation lists."""

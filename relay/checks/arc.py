@@ -9,13 +9,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from relay.checks.findings import Finding
+from relay.mail.authentication_results import MethodResult, result_of
 from relay.mailauth import arc
+from relay.mailauth.verification import DkimResult
 from relay.pki.patterns import canonical_domain
 from relay.policy.facts import Fact, FactType, Stage
 from relay.settings import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from relay.mail.headers import HeaderBlock
     from relay.mailauth.arc import ArcChain
@@ -51,7 +53,17 @@ FACTS: Final = (
         Stage.MESSAGE,
         "How many have sealed, whatever the chain is worth.",
     ),
+    Fact(
+        "arc.dmarc",
+        FactType.STRING,
+        Stage.MESSAGE,
+        'What the last sealer has found by DMARC, "pass" say, if it is one of `trusted_sealers` and the '
+        'chain passes; else "".',
+    ),
 )
+
+
+_OF_TRUSTED: Final = frozenset({"arc.dmarc"})
 
 
 class Settings(Table):
@@ -88,17 +100,30 @@ class ArcCheck:
         self._trusted = trusted
 
     async def gather(
-        self, case: Case, _stage: Stage, _wanted: frozenset[str]
+        self, case: Case, _stage: Stage, wanted: frozenset[str]
     ) -> Mapping[str, Value]:
-        """Report on the chain."""
+        """Report on the chain; nothing is verified for nobody's word."""
         header = case.header
+        if wanted == _OF_TRUSTED and not self._trusted:
+            return {"arc.dmarc": ""}
         found = arc.NO_CHAIN
         if header is not None and arc.has_chain(header):
             found = await self._finding.of(header)
         sealer = found.sets[-1].domain if found.sets else ""
+        is_trusted = bool(sealer) and sealer in self._trusted
+        said = result_of(found.sets[-1].authentication_results, "dmarc") if is_trusted else ""
         return {
             "arc.result": found.result.value,
             "arc.sealer": sealer,
-            "arc.trusted": bool(sealer) and sealer in self._trusted,
+            "arc.trusted": is_trusted,
             "arc.instances": found.instances,
+            "arc.dmarc": said,
         }
+
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+        """Say what the chain is (`policy.check.Witness`, RFC 8617 10.2)."""
+        found = self._finding.so_far(case.header) if case.header else None
+        if found is not None:
+            yield MethodResult("arc", found.result.value, reason=found.reason)
+        elif facts.get("arc.result") == DkimResult.NONE.value:
+            yield MethodResult("arc", "none")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from pydantic import Field
 
 from relay.checks.findings import Finding
+from relay.mail.authentication_results import MethodResult
 from relay.mailauth import dkim
 from relay.mailauth.dkim import Acceptance
 from relay.mailauth.key_record import MIN_RSA_BITS, STRONG_RSA_BITS
@@ -19,7 +20,7 @@ from relay.policy.facts import Fact, FactType, Stage
 from relay.settings import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from relay.mail.headers import HeaderBlock
     from relay.policy.case import Case
@@ -142,6 +143,26 @@ class DkimCheck:
             return {"dkim.signatures": count}
         verified = await self._finding.of(header)
         return _facts(verified) | {"dkim.signatures": count}
+
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+        """Say what became of each signature (`policy.check.Witness`)."""
+        verified = self._finding.so_far(case.header) if case.header else None
+        if verified:
+            yield from map(_method_result, verified)
+        elif verified is not None or facts.get("dkim.result") == DkimResult.NONE.value:
+            yield MethodResult("dkim", "none")
+
+
+def _method_result(verified: Verification) -> MethodResult:
+    """Put a verdict into the words of RFC 8601 2.7.1, RFC 6008 and RFC 8616."""
+    properties = (
+        ("header.d", verified.domain),
+        ("header.s", verified.selector),
+        ("header.a", verified.algorithm),
+        ("header.b", verified.signature),
+    )
+    shown = tuple((name, value) for name, value in properties if value)
+    return MethodResult("dkim", verified.result.value, shown, verified.reason)
 
 
 def _facts(verified: Sequence[Verification]) -> dict[str, Value]:

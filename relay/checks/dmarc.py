@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from relay.checks import dkim, spf
 from relay.checks.findings import Finding
+from relay.mail.authentication_results import MethodResult
 from relay.mailauth.dmarc import DmarcResult, DmarcVerdict, Identifier, dns_name, evaluate
 from relay.mailauth.spf import SpfResult
 from relay.mailauth.verification import DkimResult
@@ -20,7 +21,7 @@ from relay.policy.facts import Fact, FactType, Stage
 from relay.settings import Duration, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from relay.mail.headers import HeaderBlock
     from relay.mailauth.verification import Verification
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from relay.policy.check import Tools
     from relay.policy.facts import Value
 
-__all__ = ["FACTS", "Settings", "build", "verdict"]
+__all__ = ["FACTS", "DmarcFinding", "Settings", "build", "found_so_far"]
 
 FACTS: Final = (
     Fact(
@@ -91,22 +92,31 @@ def build(settings: Settings, tools: Tools) -> DmarcCheck:
     return DmarcCheck(finding)
 
 
-async def verdict(case: Case, tools: Tools) -> DmarcVerdict:
-    """Return the verdict on a message; found out once."""
+class DmarcFinding(NamedTuple):
+    """The verdict on a message, and what it was made of."""
+
+    verdict: DmarcVerdict
+    spf: spf.SpfFinding | None = None
+    signatures: tuple[Verification, ...] = ()
+
+
+def found_so_far(case: Case, tools: Tools) -> DmarcFinding | None:
+    """Return what has been found out of a message; None if nobody wanted to know."""
     assert case.header is not None
-    return await cast("Finding[DmarcVerdict]", tools.findings["dmarc"]).of(case.header, case)
+    return cast("Finding[DmarcFinding]", tools.findings["dmarc"]).so_far(case.header)
 
 
-async def _evaluate(tools: Tools, seconds: float, _header: HeaderBlock, case: Case) -> DmarcVerdict:
+async def _evaluate(tools: Tools, seconds: float, _header: HeaderBlock, case: Case) -> DmarcFinding:
     authors = case.authors
     try:
         async with asyncio.timeout(seconds):
             signatures, sent = await asyncio.gather(
                 dkim.verifications(case, tools), spf.mail_from(case, tools)
             )
-            return await evaluate(authors, _of_spf(sent), _of_dkim(signatures), tools.resolver)
+            verdict = await evaluate(authors, _of_spf(sent), _of_dkim(signatures), tools.resolver)
+            return DmarcFinding(verdict, sent, signatures)
     except TimeoutError:
-        return DmarcVerdict(DmarcResult.TEMPERROR, problem="no result in time")
+        return DmarcFinding(DmarcVerdict(DmarcResult.TEMPERROR, problem="no result in time"))
 
 
 def _of_spf(found: spf.SpfFinding) -> Identifier:
@@ -130,7 +140,7 @@ def _of_dkim(signatures: Sequence[Verification]) -> list[Identifier]:
 class DmarcCheck:
     """Evaluates once a message (`policy.check.WaitingCheck`)."""
 
-    def __init__(self, finding: Finding[DmarcVerdict]) -> None:
+    def __init__(self, finding: Finding[DmarcFinding]) -> None:
         self._finding = finding
 
     async def gather(
@@ -138,7 +148,7 @@ class DmarcCheck:
     ) -> Mapping[str, Value]:
         """Report on the author's domain."""
         assert case.header is not None  # there is a message
-        found = await self._finding.of(case.header, case)
+        found = (await self._finding.of(case.header, case)).verdict
         return {
             "dmarc.result": found.result.value,
             "dmarc.policy": found.policy.asks_for.value if found.policy else "",
@@ -148,3 +158,18 @@ class DmarcCheck:
             "dmarc.aligned_dkim": found.dkim,
             "dmarc.problem": found.problem,
         }
+
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+        """Say what came out, and of SPF what nobody else has asked for (`policy.check.Witness`)."""
+        found = self._finding.so_far(case.header) if case.header else None
+        if found is None:
+            return
+        if found.spf is not None and "spf.result" not in facts:
+            yield spf.method_result(case, found.spf.evaluation.result.value)
+        verdict = found.verdict
+        properties = []
+        if verdict.domain:
+            properties.append(("header.from", verdict.domain))
+        if verdict.policy is not None:
+            properties.append(("policy.dmarc", verdict.disposition.value))
+        yield MethodResult("dmarc", verdict.result.value, tuple(properties), verdict.problem)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Final
 from pydantic import Field
 
 from relay.errors import Unavailable
+from relay.mail.authentication_results import MethodResult
 from relay.policy.facts import Fact, FactType, Missing, Stage
 from relay.settings import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
     from relay.policy.case import Case
@@ -121,6 +122,14 @@ class PeerCheck:
             return "" if address is None else self._country_of(address)
         except Unavailable as error:
             return Missing(str(error))
+
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+        """Say whether the name leads back to the address (`policy.check.Witness`, RFC 8601 2.7.3)."""
+        confirmed = facts.get("peer.reverse_confirmed")
+        if confirmed is None or case.peer.ip is None:
+            return
+        result = "temperror" if isinstance(confirmed, Missing) else "pass" if confirmed else "fail"
+        yield MethodResult("iprev", result, (("policy.iprev", str(case.peer.ip)),))
 
     async def _name_facts(self, address: IPv4Address | IPv6Address | None) -> dict[str, Value]:
         try:

@@ -10,6 +10,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
+from relay.mail.authentication_results import MethodResult
 from relay.mail.idn import to_ascii
 from relay.mailauth import spf
 from relay.mailauth.spf import Claim, Evaluation, SpfResult
@@ -18,13 +19,13 @@ from relay.policy.facts import Fact, FactType, Stage
 from relay.settings import Duration, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from relay.policy.case import Case
     from relay.policy.check import Tools
     from relay.policy.facts import Value
 
-__all__ = ["FACTS", "Settings", "SpfCheck", "SpfFinding", "build", "mail_from"]
+__all__ = ["FACTS", "Settings", "SpfCheck", "SpfFinding", "build", "mail_from", "method_result"]
 
 FACTS: Final = (
     Fact(
@@ -102,6 +103,19 @@ async def mail_from(case: Case, tools: Tools) -> SpfFinding:
     return await cast("SpfCheck", tools.findings["spf"]).mail_from(case)
 
 
+def method_result(case: Case, result: str) -> MethodResult:
+    """Put what `spf.result` says into the words of RFC 8601 2.7.2."""
+    address = case.sender.address if case.sender else None
+    if address is None:
+        return MethodResult("spf", result, (("smtp.helo", case.hello),))
+    try:
+        domain = to_ascii(address.domain)
+    except ValueError:
+        domain = address.domain
+    local = address.local if address.local.isascii() else ""
+    return MethodResult("spf", result, (("smtp.mailfrom", f"{local}@{domain}"),))
+
+
 class SpfCheck:
     """Asks the DNS (`policy.check.WaitingCheck`)."""
 
@@ -120,6 +134,14 @@ class SpfCheck:
             reports = await asyncio.gather(self._about_sender(case, own), self._about_hello(case))
             return {**reports[0], **reports[1]}
         return await (self._about_sender(case, own) if own else self._about_hello(case))
+
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+        """Say what rules have asked for (`policy.check.Witness`)."""
+        result, helo = facts.get("spf.result"), facts.get("spf.helo_result")
+        if isinstance(result, str):
+            yield method_result(case, result)
+        if isinstance(helo, str):
+            yield MethodResult("spf", helo, (("smtp.helo", case.hello),))
 
     async def _about_hello(self, case: Case) -> dict[str, Value]:
         evaluation = await self._evaluate(case, _POSTMASTER, case.hello, explain=False)

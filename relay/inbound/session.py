@@ -33,6 +33,7 @@ from relay.smtp.server import ServerEngine, ServerLimits
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from relay.inbound.authentication_results import AuthenticationResults
     from relay.inbound.judging import Panel
     from relay.inbound.signing import Signing
     from relay.model import Delivery, Recipient, Restriction, TrustDecision
@@ -73,6 +74,7 @@ class Services:
     next_hop: NextHop
     budget: Budget
     statistics: Statistics
+    authentication_results: AuthenticationResults
     signing: Signing | None = None
 
 
@@ -466,6 +468,7 @@ class Session:
             self._refuse(failures.HEADER_TOO_LONG, "header_too_long")
         elif not await self._is_in_breach(Stage.MESSAGE):
             self._origin = self._origin or trace.origin_of(case, self._decision)
+            authentication = self._services.authentication_results
             chunks = trace.stamp(
                 block,
                 self._origin,
@@ -475,6 +478,10 @@ class Session:
                 now=self._services.clock.now(),
                 tags=self._judging.tags,
                 reserved=self._rules().tag_headers,
+                results=authentication.value(
+                    case, self._judging.facts(Stage.MESSAGE), self._origin.client
+                ),
+                forged=authentication.forged(block),
             )
             if self._services.signing is not None:
                 chunks = await self._services.signing.sign(chunks, case)

@@ -92,12 +92,17 @@ class HeaderBlock:
         _, _, raw = self.message[field.start : field.stop].partition(b":")
         return raw.replace(b"\r\n", b"").strip().decode("utf-8", "surrogateescape")
 
-    def without(self, names: Collection[bytes]) -> list[bytes]:
-        """Return the message in pieces that leave these fields out; as one and the same if none is there."""
+    def without(self, names: Collection[bytes], others: Collection[Field] = ()) -> list[bytes]:
+        """Return the message in pieces that leave fields out; as one and the same if none is there.
+
+        Args:
+            names: of fields that are left out, in lower case.
+            others: more fields of this header to leave out.
+        """
         pieces: list[bytes] = []
         position = 0
         for field in self.fields:
-            if field.name in names:
+            if field.name in names or (others and field in others):
                 pieces.append(self.message[position : field.start])
                 position = field.stop
         if not position:

@@ -1,4 +1,4 @@
-"""The fields we put in front of a message: Received, and who the certificate proves the sender to be.
+"""The fields we put in front of a message: Received, who the certificate proves the sender to be, what was found.
 
 Fields of our own name that come in are taken out, so that what the next hop reads in them is ours.
 The body is never touched, and not copied unless something is taken out. Every value from elsewhere
@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from relay.mail.authentication_results import FIELD_NAME, MethodResult
+from relay.model import TrustStatus
 from relay.names import IDENTITY_HEADER, PRODUCT
 from relay.pki.certificate import MalformedCertificate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime
 
-    from relay.mail.headers import HeaderBlock
+    from relay.mail.headers import Field, HeaderBlock
     from relay.model import Endpoint, Envelope, TlsFacts, TrustDecision
 
 __all__ = ["Arrival", "Origin", "origin_of", "stamp"]
@@ -56,6 +58,8 @@ class Origin(NamedTuple):
     identity: str
     """The identity field; "" if nobody is proven to be the sender."""
     is_encrypted: bool
+    client: MethodResult | None
+    """What the certificate is worth, for Authentication-Results; None if none is asked for."""
 
 
 def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
@@ -73,6 +77,7 @@ def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
         received=_FOLD.join(clauses),
         identity=_identity_field(facts.tls, decision) if decision and is_proven else "",
         is_encrypted=facts.tls is not None,
+        client=_client_result(decision) if decision else None,
     )
 
 
@@ -86,6 +91,8 @@ def stamp(
     now: datetime,
     tags: Sequence[tuple[str, str]] = (),
     reserved: frozenset[bytes] = frozenset(),
+    results: str = "",
+    forged: Collection[Field] = (),
 ) -> list[bytes]:
     """Return the message with our fields in front, as pieces to send one after the other.
 
@@ -98,17 +105,21 @@ def stamp(
         now: the time, UTC.
         tags: more fields to add, as name and value; both are safe already.
         reserved: names in lower case of fields that only we may set, besides our own.
+        results: the value of Authentication-Results; "" for none.
+        forged: fields that claim to be ours and are not.
     """
     added = (
         f"{origin.received}{_FOLD}"
         f"by {hostname} ({PRODUCT}) with {_protocol(origin, envelope)} id {reference}"
         f"{_for(envelope)};{_FOLD}{_date(now)}\r\n{origin.identity}"
     )
+    if results:
+        added += f"{FIELD_NAME}: {results}\r\n"
     for name, value in tags:
         added += f"{name}: {value}\r\n"
     if not block.is_separated:
         added += "\r\n"  # the message has no header: its first line must not look like one of ours
-    return [added.encode(), *block.without(_OURS | reserved if reserved else _OURS)]
+    return [added.encode(), *block.without(_OURS | reserved if reserved else _OURS, forged)]
 
 
 def _protocol(origin: Origin, envelope: Envelope) -> str:
@@ -123,6 +134,18 @@ def _identity_field(tls: TlsFacts | None, decision: TrustDecision) -> str:
     if tls is not None and tls.certificates:
         field += f";{_FOLD}spki=sha256:{tls.certificates[0].spki_sha256}"
     return f"{field}\r\n"
+
+
+def _client_result(decision: TrustDecision) -> MethodResult:
+    """Say what the certificate is worth: a method of our own (RFC 8601 2.7.7), ignored by who does not know it."""
+    status = ("policy.status", decision.status.value)
+    if decision.identity is not None and decision.is_trusted:
+        identity = ("policy.identity", decision.identity.name)
+        return MethodResult("tls-client", "pass", (identity, status))
+    is_absent = decision.status is TrustStatus.ABSENT
+    return MethodResult(
+        "tls-client", "none" if is_absent else "fail", () if is_absent else (status,)
+    )
 
 
 def _tls(tls: TlsFacts) -> str:

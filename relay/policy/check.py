@@ -12,14 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
+    from relay.mail.authentication_results import MethodResult
     from relay.policy.case import Case
     from relay.policy.facts import Stage, Value
     from relay.ports import Clock, Resolver, Store
 
-__all__ = ["Check", "CountryOf", "Offload", "Tools", "WaitingCheck"]
+__all__ = ["Check", "CountryOf", "Offload", "Tools", "WaitingCheck", "Witness"]
 
 _T = TypeVar("_T")
 
@@ -74,4 +75,13 @@ class WaitingCheck(Protocol):
 
     async def gather(self, case: Case, stage: Stage, wanted: frozenset[str]) -> Mapping[str, Value]:
         """As `Check.report`. Whoever cancels it gets `Missing` for its facts instead."""
+        ...
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """A check that has something to say in Authentication-Results (RFC 8601)."""
+
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterable[MethodResult]:
+        """Return what has been found out of a message already; asks nobody, never raises."""
         ...

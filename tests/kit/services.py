@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
+from relay.inbound.authentication_results import AuthenticationResults
 from relay.inbound.session import Services
 from relay.live_policy import offload
 from relay.model import Delivery, TrustDecision, TrustStatus
@@ -213,6 +214,9 @@ class World:
             next_hop=self.next_hop,
             budget=self.budget,
             statistics=self.budget,
+            authentication_results=AuthenticationResults(
+                "edge.example.org", ("edge.example.org",), ()
+            ),
         )
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from relay.checks.arc import FACTS, Settings, build, chain
+from relay.checks.arc import Settings, build, chain
 from relay.mail.headers import split
 from relay.mailauth import arc
 from relay.mailauth.arc_sealing import seal
@@ -17,15 +17,15 @@ from tests.kit.clock import FakeClock
 from tests.kit.dkim import MESSAGE, NOW, record, rsa_key
 from tests.kit.zones import FakeResolver
 
-WORDS = tuple(fact.name for fact in FACTS)
+WORDS = ("arc.result", "arc.sealer", "arc.trusted", "arc.instances")
 DOMAINS = ("lists.example", "xn--bcher-kva.example")
 ZONES = {f"s1._domainkey.{domain}": {"TXT": record(rsa_key())} for domain in DOMAINS}
 
 
-def sealed(message, domain):
+def sealed(message, domain, results="dkim=pass"):
     found = asyncio.run(arc.verify(split(message), FakeResolver(ZONES), Offloading(), NOW))
     key = SigningKey(domain, "s1", rsa_key())
-    return seal(split(message), found, f"{domain}; dkim=pass", key, NOW) + message
+    return seal(split(message), found, f"{domain}; {results}", key, NOW) + message
 
 
 ONE = sealed(MESSAGE, DOMAINS[0])
@@ -68,3 +68,41 @@ def test_others_get_the_chain_whole():
         "xn--bcher-kva.example; dkim=pass",
     ]
     assert asyncio.run(chain(case(), shared)) == arc.NO_CHAIN
+
+
+@pytest.mark.parametrize(
+    ("results", "trusted", "expected"),
+    [
+        ("dmarc=pass header.from=example.org", "lists.example", "pass"),
+        ("dmarc=fail", "lists.example", "fail"),
+        ("dkim=pass", "lists.example", ""),
+        ("dmarc=pass", "other.example", ""),
+    ],
+)
+def test_the_word_of_a_trusted_sealer(results, trusted, expected):
+    message = sealed(MESSAGE, "lists.example", results)
+    check = build(Settings(trusted_sealers=(trusted,)), tools(ZONES, clock=FakeClock(NOW)))
+    assert ask(check, message_case(message), Stage.MESSAGE, "arc.dmarc") == {"arc.dmarc": expected}
+
+
+def test_nobody_is_asked_for_the_word_of_nobody():
+    resolver = FakeResolver(ZONES)
+    check = build(Settings(), tools(resolver, clock=FakeClock(NOW)))
+    assert ask(check, message_case(ONE), Stage.MESSAGE, "arc.dmarc") == {"arc.dmarc": ""}
+    assert resolver.asked == []
+
+
+@pytest.mark.parametrize(
+    ("message", "asked_for", "expected"),
+    [
+        (ONE, True, ["arc=pass"]),
+        (ONE.replace(b"hungry", b"thirsty"), True, ['arc=fail reason="the body is not what was signed"']),
+        (MESSAGE, True, ["arc=none"]),
+        (ONE, False, []),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_it_in_authentication_results(message, asked_for, expected):
+    check = build(Settings(), tools(ZONES, clock=FakeClock(NOW)))
+    about = message_case(message)
+    found = ask(check, about, Stage.MESSAGE, "arc.result") if asked_for else {}
+    assert [str(each) for each in check.testify(about, found)] == expected

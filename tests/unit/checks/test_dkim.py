@@ -154,3 +154,29 @@ def test_before_there_is_a_message_there_is_nothing():
     check = dkim.build(Settings(), shared)
     assert ask(check, case(), Stage.MESSAGE, *WORDS) == NOTHING
     assert asyncio.run(verifications(case(), shared)) == ()
+
+
+@pytest.mark.parametrize(
+    ("message", "asked_for", "expected"),
+    [
+        (MESSAGE, "dkim.result", ["dkim=none"]),
+        (MESSAGE, "dkim.signatures", []),
+        (signed(), "dkim.signatures", []),
+        (signed(), "dkim.result", ["dkim=pass header.d=example.org header.s=s1 header.a=rsa-sha256"]),
+        (
+            signed(signed(), key=ed25519_key(), s="ed", a="ed25519-sha256", l="10"), "dkim.result",
+            [
+                'dkim=policy reason="l= leaves 47 bytes of the body unsigned" header.d=example.org header.s=ed header.a=ed25519-sha256',
+                "dkim=pass header.d=example.org header.s=s1 header.a=rsa-sha256",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_it_in_authentication_results(message, asked_for, expected):
+    check = build(Settings(), tools(FakeResolver(ZONES), clock=FakeClock(NOW)))
+    about = message_case(message)
+    found = ask(check, about, Stage.MESSAGE, asked_for)
+    said = [str(each) for each in check.testify(about, found)]
+    assert [text.partition(" header.b=")[0] for text in said] == expected
+    for text in said:
+        assert text == "dkim=none" or len(text.partition(" header.b=")[2].strip('"')) == 8

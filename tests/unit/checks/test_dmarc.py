@@ -95,8 +95,43 @@ def test_nothing_is_verified_twice():
         await dkim.verifications(about, hands)
         await spf.mail_from(about, hands)
         await check.gather(about, Stage.MESSAGE, frozenset(NAMES))
-        return await dmarc.verdict(about, hands)
+        return dmarc.found_so_far(about, hands)
 
-    assert asyncio.run(run()).dkim
+    found = asyncio.run(run())
+    assert found.verdict.dkim
+    assert found.spf.domain == "example.org"
+    assert len(found.signatures) == 1
     assert offload.times == 1
     assert len(resolver.asked) == len(set(resolver.asked)) == 3
+
+
+@pytest.mark.parametrize(
+    ("message", "peer", "facts", "expected"),
+    [
+        (
+            MESSAGE, "192.0.2.1", {},
+            [
+                "spf=pass smtp.mailfrom=bob@example.org",
+                "dmarc=pass header.from=example.org policy.dmarc=none",
+            ],
+        ),
+        (
+            MESSAGE, "192.0.2.2", {"spf.result": "fail"},
+            ["dmarc=fail header.from=example.org policy.dmarc=reject"],
+        ),
+        (
+            b"From: a@b.example, c@d.example\r\n\r\n", "192.0.2.1", {"spf.result": "pass"},
+            ['dmarc=permerror reason="From names more than one domain"'],
+        ),
+        (
+            b"From: a@b.example\r\n\r\n", "192.0.2.1", {"spf.result": "pass"},
+            ["dmarc=none header.from=b.example"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_it_in_authentication_results(message, peer, facts, expected):
+    check, _ = checks(FakeResolver(ZONES))
+    about = from_peer(message, peer)
+    assert list(check.testify(about, facts)) == []
+    ask(check, about, Stage.MESSAGE, "dmarc.result")
+    assert [str(each) for each in check.testify(about, facts)] == expected

@@ -190,3 +190,20 @@ def test_a_fault_of_our_own_is_not_taken_for_an_answer():
 
     with pytest.raises(RuntimeError):
         facts(Broken({REVERSE: {"PTR": "mx.example.org"}}))
+
+
+@pytest.mark.parametrize(
+    ("peer", "confirmed", "expected"),
+    [
+        ("192.0.2.1", True, ["iprev=pass policy.iprev=192.0.2.1"]),
+        ("192.0.2.1", False, ["iprev=fail policy.iprev=192.0.2.1"]),
+        ("2001:db8::1", True, ['iprev=pass policy.iprev="2001:db8::1"']),
+        ("192.0.2.1", Missing("SERVFAIL"), ["iprev=temperror policy.iprev=192.0.2.1"]),
+        ("192.0.2.1", None, []),
+        ("/run/gatepost.sock", False, []),
+    ],
+)
+def test_what_is_said_of_it_in_authentication_results(peer, confirmed, expected):
+    check = build(Settings(), tools(FakeResolver()))
+    facts = {} if confirmed is None else {"peer.reverse_confirmed": confirmed}
+    assert [str(each) for each in check.testify(case(peer), facts)] == expected

@@ -11,7 +11,7 @@ from relay.mailauth.spf import SpfResult
 from relay.net.name_servers import parse_name_server
 from relay.net.resolver import DnsResolver
 from relay.policy.check import Tools
-from relay.policy.facts import Stage
+from relay.policy.facts import Missing, Stage
 from relay.settings import Dns
 from tests.kit.checks import Offloading, ask, case, tools
 from tests.kit.clock import FakeClock
@@ -213,3 +213,26 @@ def test_over_a_network_that_fails_or_lies(faults, expected):
     with DnsServer(ZONES) as server:
         server.faults[""] = faults
         assert uvloop.run(asyncio.wait_for(run(), 5)) == expected
+
+
+# --- Authentication-Results ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sender", "facts", "expected"),
+    [
+        ("bob@example.org", {"spf.result": "pass"}, ["spf=pass smtp.mailfrom=bob@example.org"]),
+        ("bob@example.org", {"spf.result": "fail", "spf.helo_result": "none"},
+         ["spf=fail smtp.mailfrom=bob@example.org", "spf=none smtp.helo=mx.example.org"]),
+        ("", {"spf.result": "neutral"}, ["spf=neutral smtp.helo=mx.example.org"]),
+        ("jürgen@bücher.example", {"spf.result": "none"}, ["spf=none smtp.mailfrom=@xn--bcher-kva.example"]),
+        ('"a b"@example.org', {"spf.result": "none"}, ['spf=none smtp.mailfrom="\\"a b\\"@example.org"']),
+        ("bob@\u202e.example", {"spf.result": "none"}, ['spf=none smtp.mailfrom="bob@?.example"']),
+        ("bob@example.org", {"spf.result": Missing("no answer in time")}, []),
+        ("bob@example.org", {}, []),
+    ],
+)  # fmt: skip
+def test_what_is_said_of_it_in_authentication_results(sender, facts, expected):
+    check = build(Settings(), tools(FakeResolver(ZONES)))
+    about = case("192.0.2.1", hello="mx.example.org", sender=sender)
+    assert [str(each) for each in check.testify(about, facts)] == expected

@@ -49,14 +49,19 @@ def stamped(
     facts: Case = facts(),
     decision: TrustDecision | None = PINNED,
     envelope: Envelope = ENVELOPE,
+    results: str = "",
+    forged: tuple[bytes, ...] = (),
 ) -> list[bytes]:
+    block = split(message)
     return stamp(
-        split(message),
+        block,
         origin_of(facts, decision),
         envelope=envelope,
         hostname="edge.example.org",
         reference="7K3M9QX2WZ4A",
         now=NOW,
+        results=results,
+        forged=[each for each in block.fields if each.name in forged],
     )
 
 
@@ -207,3 +212,34 @@ def test_a_message_without_header_keeps_its_text_as_body(message: bytes, between
     assert message_from_bytes(prefix + message).get_payload() == message.decode().removeprefix(
         "\r\n"
     )
+
+
+def test_what_was_found_out_stands_below_who_has_sent_it() -> None:
+    added, _ = stamped(results="edge.example.org;\r\n\tspf=pass")
+    assert added.endswith(b"\r\nAuthentication-Results: edge.example.org;\r\n\tspf=pass\r\n")
+
+
+def test_where_nothing_was_found_out_there_is_no_field() -> None:
+    assert b"Authentication-Results" not in b"".join(stamped())
+
+
+def test_fields_that_are_forged_are_taken_out_one_by_one() -> None:
+    message = b"A: 1\r\nB: 2\r\nA: 3\r\n" + BODY
+    assert b"".join(stamped(message, forged=(b"a",))[1:]) == b"B: 2\r\n" + BODY
+
+
+@pytest.mark.parametrize(
+    ("decision", "expected"),
+    [
+        (PINNED, "tls-client=pass policy.identity=acme-billing policy.status=pinned"),
+        (ABSENT, "tls-client=none"),
+        (TrustDecision(TrustStatus.UNPINNED, None, ""), "tls-client=fail policy.status=unpinned"),
+        (
+            TrustDecision(TrustStatus.EXPIRED, Identity("acme-billing"), ""),
+            "tls-client=fail policy.status=expired",
+        ),
+        (None, "None"),
+    ],
+)
+def test_what_a_certificate_is_worth(decision: TrustDecision | None, expected: str) -> None:
+    assert str(origin_of(facts(), decision).client) == expected
