@@ -7,6 +7,7 @@ they are remembered: the same few keys sign most mail.
 from __future__ import annotations
 
 import asyncio
+from binascii import b2a_base64
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -16,7 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+)
 
 from relay.errors import Unavailable
 from relay.mail.idn import to_ascii
@@ -33,6 +38,7 @@ __all__ = [
     "MIN_RSA_BITS",
     "STRONG_RSA_BITS",
     "PublicKey",
+    "format_key_record",
     "key_name",
     "look_up_keys",
     "parse_key_record",
@@ -133,6 +139,16 @@ def _only_key(records: tuple[str, ...]) -> PublicKey:
     if not keys:
         raise refusal
     return keys[0]
+
+
+def format_key_record(key: RSAPublicKey | Ed25519PublicKey) -> str:
+    """Return the record to publish for a key (RFC 6376 3.6.1, RFC 8463 4)."""
+    if isinstance(key, Ed25519PublicKey):
+        kind, data = "ed25519", key.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    else:
+        kind = "rsa"
+        data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"v=DKIM1; k={kind}; p={b2a_base64(data, newline=False).decode()}"
 
 
 @lru_cache(maxsize=1024)
