@@ -2,7 +2,8 @@
 
 `python -m tests.kit.store_hammer FOLDER TALLY SLOT`; with FOLDER alone it does the upkeep instead. Each of its tasks has a slot in the file TALLY: how
 many charges it has begun, and how many were acknowledged; that stays when the process is killed. The
-last slot holds the longest time in microseconds for which its event loop was held up.
+last slot holds the longest time in microseconds for which its event loop was held up, and how often
+that was longer than it may be.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ SLOT_BYTES = 16 * (TASKS + 1)
 NOW = 1_800_000_000.0
 """Time stands still, and a limit lets one pass a second: a key's moment then counts its charges."""
 LIMIT = 10**8
+STALL_SECONDS = 0.020
 
 
 class Progress:
@@ -58,9 +60,15 @@ class Progress:
         """In seconds."""
         return self._cells[self._first + 2 * TASKS] / 1e6
 
-    @longest_stall.setter
-    def longest_stall(self, seconds: float) -> None:
-        self._cells[self._first + 2 * TASKS] = int(seconds * 1e6)
+    @property
+    def long_stalls(self) -> int:
+        """How many were longer than STALL_SECONDS."""
+        return self._cells[self._first + 2 * TASKS + 1]
+
+    def note_turn(self, seconds: float) -> None:
+        place = self._first + 2 * TASKS
+        self._cells[place] = max(self._cells[place], int(seconds * 1e6))
+        self._cells[place + 1] += seconds > STALL_SECONDS
 
 
 def charge_of(key: str) -> Charge:
@@ -96,7 +104,7 @@ async def _measure(progress: Progress) -> None:
         took = time.perf_counter() - wall
         if switches() != before:
             took = time.thread_time() - cpu
-        progress.longest_stall = max(progress.longest_stall, took)
+        progress.note_turn(took)
 
 
 async def _main(folder: Path, tally: Path, slot: int) -> None:
