@@ -45,8 +45,6 @@ from relay.revocation.ocsp_news import News, OcspUrls
 from relay.revocation.ocsp_view import OcspView
 from relay.revocation.view import CrlView
 from relay.state.opening import open_store
-from relay.state.sqlite import SqliteStore
-from relay.state.sqlite_upkeep import keep_up
 from relay.state.watching import Watcher
 from relay.tls.profile import PROFILES
 
@@ -189,6 +187,8 @@ class Worker:
         for certificate in self._intermediates:
             self._learn(certificate)
         for order in self._knowledge:
+            self._learn_of_revocation(order)
+        self._row.memory_budget = settings.limits.memory_budget
         panel = make_panel(
             settings.checks,
             Tools(
@@ -200,8 +200,6 @@ class Worker:
                 country_of=self._blueprint.material.country_of,
             ),
         )
-            self._learn_of_revocation(order)
-        self._row.memory_budget = settings.limits.memory_budget
         self._services = Services(
             hostname=settings.hostname,
             limits=settings.limits,
@@ -215,9 +213,9 @@ class Worker:
             bans_are_permanent=settings.policy.banned == "permanent",
             restrict=watcher.restrict,
             next_hop=forwarder,
-            authentication_results=make_authentication_results(settings, panel),
             budget=self._row,
             statistics=self._row,
+            authentication_results=make_authentication_results(settings, panel),
             signing=self._signing(clock),
         )
         # What was made before the fork stays for good: the collector need not look at it again. It
@@ -235,8 +233,6 @@ class Worker:
             asyncio.create_task(self._keep_trusted()),
             asyncio.create_task(watcher.run()),
         ]
-        if isinstance(store, SqliteStore):
-            background.append(asyncio.create_task(keep_up(store, settings.state_dir)))
         await self._stopped.wait()
         for task in background:
             task.cancel()
