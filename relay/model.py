@@ -7,7 +7,7 @@ a message to. Nothing here does I/O, reads a clock or decides.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import lru_cache
@@ -345,7 +345,7 @@ class Restriction:
     A network is spelled as `str()` of `ip_network` does, single addresses with their "/32" or
     "/128", so that one network is one subject; a key is its pin in canonical spelling. `since` and
     `until` are seconds since 1970; `until` None means for good. `times` counts how often it has been
-    put in force, so that the next one can last longer. `by` is a rule's or an operator's name.
+    put in force, so that the next one can last longer; 0: it was taken back. `by` is a rule's or an operator's name.
     """
 
     kind: RestrictionKind
@@ -358,7 +358,7 @@ class Restriction:
 
     def is_in_force(self, now: float) -> bool:
         """Whether it counts at that moment."""
-        return self.until is None or now < self.until
+        return self.times > 0 and (self.until is None or now < self.until)
 
     @property
     def remembered_until(self) -> float | None:
@@ -366,3 +366,7 @@ class Restriction:
         if self.until is None:
             return None
         return self.until + min(max(self.until - self.since, _DAY), 30 * _DAY)
+
+    def lifted(self, now: float) -> Restriction:
+        """What is remembered of it once it has been taken back: over whatever the clocks say, forgiven."""
+        return replace(self, until=now, times=0)

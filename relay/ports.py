@@ -285,11 +285,15 @@ class Store(Protocol):
         ...
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:
-        """Take one back; return whether there was one."""
+        """Take one back; return whether there was one in force."""
         ...
 
     async def restrictions(self) -> Sequence[Restriction]:
-        """Return all that are in force or still remembered (`Restriction.remembered_until`)."""
+        """Return all that are in force or still remembered (`Restriction.remembered_until`).
+
+        What was taken back is among them (`Restriction.lifted`): so what is missing was lost, and
+        who knows of it puts it back.
+        """
         ...
 
     async def version(self) -> int:

@@ -54,7 +54,7 @@ class Restrictions:
         tables = self._banned_v4 if address.version == 4 else self._banned_v6
         for shift, table in tables.items():
             found = table.get(number >> shift)
-            if found is not None and (found.until is None or now < found.until):
+            if found is not None and found.is_in_force(now):
                 return found
         return None
 

@@ -72,8 +72,10 @@ class MemoryStore:
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:
         """Take a restriction back."""
-        if self._restrictions.pop((kind, subject), None) is None:
+        held = self._restrictions.get((kind, subject))
+        if held is None or not held.is_in_force(self._latest):
             return False
+        self._restrictions[kind, subject] = held.lifted(self._latest)
         self._announce()
         return True
 

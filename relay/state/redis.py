@@ -153,17 +153,21 @@ class RedisStore:
                 restriction.times,
             ]
         )
-        await self._change(restriction.kind, restriction.subject, value)
+        keys = [self._restrictions, self._version]
+        await self._link.run(
+            _RESTRICT, keys, _field(restriction.kind, restriction.subject), value, self._channel
+        )
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:
         """Take a restriction back."""
-        return await self._change(kind, subject, b"")
-
-    async def _change(self, kind: RestrictionKind, subject: str, value: bytes) -> bool:
-        keys = [self._restrictions, self._version]
-        return bool(
-            await self._link.run(_RESTRICT, keys, f"{kind} {subject}", value, self._channel)
-        )
+        field = _field(kind, subject)
+        value = await self._link.command("HGET", self._restrictions, field)
+        now = time.time()
+        held = _parse_restriction(field, value) if value else None
+        if held is None or not held.is_in_force(now):
+            return False
+        await self.restrict(held.lifted(now))
+        return True
 
     async def restrictions(self) -> Sequence[Restriction]:
         """Return all that are in force or remembered."""
@@ -222,6 +226,10 @@ class RedisStore:
 def _parse_sum(text: bytes) -> Sum:
     value, at, half_life = text.split(b" ")
     return Sum(float(value), float(at), float(half_life))
+
+
+def _field(kind: RestrictionKind, subject: str) -> bytes:
+    return f"{kind} {subject}".encode()
 
 
 def _parse_restriction(field: bytes, value: bytes) -> Restriction:

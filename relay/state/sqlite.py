@@ -32,6 +32,7 @@ _LOOK_SECONDS: Final = 0.1
 """How often `changed` looks."""
 _LISTED_AT_ONCE: Final = 500
 _FORGOTTEN_AT_ONCE: Final = 200
+_COLUMNS: Final = 'kind, subject, reason, "by", since, until, times'
 
 FADING_TABLES: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {"rate": ("key", "arrival"), "score": ("subject", "until"), "value": ("key", "until")}
@@ -127,6 +128,9 @@ class SqliteStore:
 
     async def restrict(self, restriction: Restriction) -> None:
         """Put a restriction in force."""
+        await self._write(lambda: self._put(restriction))
+
+    def _put(self, restriction: Restriction) -> None:
         row = (
             restriction.kind.value,
             restriction.subject,
@@ -137,23 +141,23 @@ class SqliteStore:
             restriction.times,
             restriction.remembered_until,
         )
-
-        def work() -> None:
-            self._execute("REPLACE INTO restriction VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-            self._execute("UPDATE version SET number = number + 1")
-
-        await self._write(work)
+        self._execute("REPLACE INTO restriction VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._execute("UPDATE version SET number = number + 1")
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:
         """Take a restriction back."""
+        now = time.time()
 
         def work() -> bool:
-            done = self._execute(
-                "DELETE FROM restriction WHERE kind = ? AND subject = ?", (kind.value, subject)
-            )
-            if done.rowcount:
-                self._execute("UPDATE version SET number = number + 1")
-            return bool(done.rowcount)
+            row = self._execute(
+                f"SELECT {_COLUMNS} FROM restriction WHERE kind = ? AND subject = ?",  # noqa: S608
+                (kind.value, subject),
+            ).fetchone()
+            held = _restriction(row) if row else None
+            if held is None or not held.is_in_force(now):
+                return False
+            self._put(held.lifted(now))
+            return True
 
         return await self._write(work)
 
@@ -165,7 +169,7 @@ class SqliteStore:
         while rows := await self._page_of_restrictions(last, now):
             for row in rows:
                 # What has not changed need not be made again: there may be very many.
-                self._known[row] = known.get(row) or Restriction(RestrictionKind(row[0]), *row[1:])
+                self._known[row] = known.get(row) or _restriction(row)
             last = rows[-1][:2]
             await asyncio.sleep(0)
         return tuple(self._known.values())
@@ -173,7 +177,7 @@ class SqliteStore:
     async def _page_of_restrictions(self, last: tuple[Any, ...], now: float) -> list[Any]:
         return await self._read(
             lambda: self._execute(
-                'SELECT kind, subject, reason, "by", since, until, times FROM restriction '
+                f"SELECT {_COLUMNS} FROM restriction "  # noqa: S608  our own names
                 "WHERE (kind, subject) > (?, ?) AND (forget_at IS NULL OR forget_at > ?) "
                 "ORDER BY kind, subject LIMIT ?",
                 (*last, now, _LISTED_AT_ONCE),
@@ -243,3 +247,7 @@ class SqliteStore:
         await self._write(
             lambda: self._execute("DELETE FROM restriction WHERE forget_at <= ?", (now,))
         )
+
+
+def _restriction(row: tuple[Any, ...]) -> Restriction:
+    return Restriction(RestrictionKind(row[0]), *row[1:])

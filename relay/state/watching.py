@@ -1,6 +1,7 @@
 """Keeps a view of the restrictions up to date, so that the mail path looks them up without waiting.
 
-While the store is away the last known ones stay in force. Knows the store's port, and nothing of what
+While the store is away the last known ones stay in force, and what it has lost meanwhile it gets back:
+a server that was started empty, or a replica that takes over, must not let in whom others know. Knows the store's port, and nothing of what
 follows from a restriction.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -16,7 +18,7 @@ from relay.errors import Unavailable
 from relay.policy.restrictions import Restrictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from relay.model import Restriction, RestrictionKind
     from relay.ports import Clock, Store
@@ -67,8 +69,8 @@ class Watcher:
         while True:
             try:
                 version = await self._store.changed(self._version, _TICK)
-                for restriction in tuple(self._unsent.values()):
-                    await self._send(restriction)
+                unsent = islice(self._unsent.values(), _SLICE)
+                await asyncio.gather(*map(self._send, unsent))
                 if version != self._version:
                     begun = self._clock.monotonic()
                     await self._take_up(version)
@@ -113,13 +115,27 @@ class Watcher:
                 log.warning("ban of what is no network", subject=restriction.subject)
             if not position % _SLICE:
                 await asyncio.sleep(0)
-        gone = self.view.keys() - found.keys() - self._unsent.keys()
-        for key in gone:
-            self.view.drop(*key)
+        lost, over = self._missing(found.keys())
+        for each in lost:
+            self._unsent[each.kind, each.subject] = each
+        for each in over:
+            self.view.drop(each.kind, each.subject)
+        if lost:
+            log.warning("restrictions that the state has lost are put back", number=len(lost))
         self._version = version
         self.view.is_known = True
-        if changed or gone:
+        if changed:
             self._on_change()
+
+    def _missing(
+        self, found: Collection[tuple[RestrictionKind, str]]
+    ) -> tuple[list[Restriction], list[Restriction]]:
+        """What the store does not have: what it must have lost, and what is over and forgotten."""
+        missing = self.view.keys() - set(found) - self._unsent.keys()
+        known = [each for key in missing if (each := self.view.last(*key)) is not None]
+        lost = [each for each in known if each.is_in_force(self.view.now)]
+        over = [each for each in known if not each.is_in_force(self.view.now)]
+        return lost, over
 
     def _tick(self) -> None:
         self.view.now = self._clock.now().timestamp()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -221,7 +222,22 @@ def test_one_can_be_taken_back_once(talk) -> None:
         assert await other.lift(SUSPENSION, "192.0.2.0/24") is False
         assert await other.lift(BAN, "192.0.2.0/24") is True
         assert await one.lift(BAN, "192.0.2.0/24") is False
-        assert list(await one.restrictions()) == []
+        now = time.time()
+        assert not any(each.is_in_force(now) for each in await one.restrictions())
+
+    talk(scenario)
+
+
+def test_one_that_was_taken_back_is_remembered_as_such_and_forgiven(talk) -> None:
+    async def scenario(one, other) -> None:
+        given = ban(until=None, times=3)
+        await one.restrict(given)
+        await other.lift(BAN, "192.0.2.0/24")
+        (found,) = await one.restrictions()
+        assert found == replace(given, times=0, until=found.until)
+        assert given.since <= found.until <= time.time()
+        await one.restrict(given)
+        assert list(await other.restrictions()) == [given]
 
     talk(scenario)
 

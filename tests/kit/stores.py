@@ -30,7 +30,7 @@ _USER = "edge"
 _PASSWORD = "correct horse battery staple"  # noqa: S105  a test's own
 _RIGHTS = (
     f"user {_USER} on #{{digest}} ~gatepost* &gatepost* -@all +@connection +@scripting +get +set "
-    "+mget +hset +hdel +hscan +publish +subscribe +unsubscribe +time"
+    "+mget +hget +hset +hdel +hscan +publish +subscribe +unsubscribe +time"
 )
 _numbers = itertools.count()
 
