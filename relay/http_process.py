@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from relay.admin import est, published
     from relay.admin.server import HttpServer
+    from relay.material import Material
     from relay.net.tally import Tally
     from relay.settings import Settings
 
@@ -90,7 +91,7 @@ class HttpSide:
     Made before root's rights are given up; runs after that.
 
     Args:
-        settings: the configuration.
+        material: the configuration, and what it names.
         tally: what the workers count.
         environ: may hold the passphrase of the CA's key.
 
@@ -99,18 +100,22 @@ class HttpSide:
         OSError: the same.
     """
 
-    def __init__(self, settings: Settings, tally: Tally, environ: Mapping[str, str]) -> None:
+    def __init__(self, material: Material, tally: Tally, environ: Mapping[str, str]) -> None:
         # Nobody but this process needs them.
         from relay.admin import est, health, published  # noqa: PLC0415
         from relay.admin.server import HttpServer  # noqa: PLC0415
+        from relay.inventory import measure, take_stock  # noqa: PLC0415
 
+        settings = material.settings
         ca = CaFolder(
             settings.ca.folder,
             publication_at(settings.ca.url, has_responder=bool(settings.ca.address)),
         )
         passphrase = read_passphrase(environ)
         self._servers: dict[str, HttpServer] = {}
-        self._probes = health.Health(tally)
+        self._probes = health.Health(
+            tally, lambda now: measure(take_stock(material, now), material, now)
+        )
         self._lists: published.Published | None = None
         self._enrolment: est.Est | None = None
         if settings.admin.address:

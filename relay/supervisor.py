@@ -318,7 +318,7 @@ class Supervisor:
         def begin() -> Coroutine[Any, Any, None]:
             mine = {each: self._sockets[each] for _, each in http_addresses(self._settings)}
             self._let_go(mine.values())
-            return HttpSide(self._settings, self._tally, self._environ).run(mine, control)
+            return HttpSide(self._blueprint.material, self._tally, self._environ).run(mine, control)
 
         become(begin, self._settings.user)
 

@@ -5,18 +5,31 @@ Says what the supervisor has told; finds nothing out by itself.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import structlog
 from aiohttp import web
 
 from relay.admin.metrics import CONTENT_TYPE, render
 from relay.admin.server import answer_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from relay.admin.server import Asked, Routes
+    from relay.inventory import Posture
     from relay.net.tally import Tally
 
+    Measure = Callable[[datetime], Posture]
+
 __all__ = ["Health", "State"]
+
+log = structlog.get_logger("gatepost")
+
+_LOOK_AFTER: Final = timedelta(minutes=1)
+"""Certificates and identities are looked at no more often: they end in days."""
 
 
 class State(NamedTuple):
@@ -40,11 +53,15 @@ class Health:
 
     Args:
         tally: what the workers count.
+        measure: says how certificates, identities and lists are; called in a thread.
     """
 
-    def __init__(self, tally: Tally) -> None:
+    def __init__(self, tally: Tally, measure: Measure | None = None) -> None:
         self._tally = tally
         self._state = State()
+        self._measure = measure
+        self._posture: Posture | None = None
+        self._look_again = datetime.min.replace(tzinfo=UTC)
 
     def update(self, told: dict[str, Any]) -> None:
         """Take over what the supervisor tells: the fields of `State`."""
@@ -68,6 +85,17 @@ class Health:
         return answer_text(503, problem) if problem else answer_text(200, "ready")
 
     async def _metrics(self, _: Asked) -> web.Response:
-        return web.Response(
-            body=render(self._tally, self._state), headers={"Content-Type": CONTENT_TYPE}
-        )
+        await self._look()
+        body = render(self._tally, self._state, self._posture)
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    async def _look(self) -> None:
+        """Look at certificates and identities, if it is time to; the last look stands if that fails."""
+        now = datetime.now(UTC)
+        if self._measure is None or now < self._look_again:
+            return
+        self._look_again = now + _LOOK_AFTER
+        try:
+            self._posture = await asyncio.to_thread(self._measure, now)
+        except Exception:  # whatever it is, the other figures are there all the same
+            log.exception("certificates and identities not looked at")

@@ -23,11 +23,13 @@ from relay.net.label_table import LABELLED
 from relay.net.tally import COUNTERS, GAUGES, SECONDS, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
     from prometheus_client.metrics_core import Metric
 
     from relay.admin.health import State
+    from relay.inventory import Posture
 
 __all__ = ["CONTENT_TYPE", "render"]
 
@@ -36,19 +38,22 @@ CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 _PREFIX: Final = "gatepost_"
 _NAMES: Final = {"memory": "memory_bytes"}
 """Where Prometheus' habits ask for a unit in the name."""
+_MAX_ENDS: Final = 200
+"""Of so many certificates or lists the ends are told: a page must not grow without bounds."""
 
 
-def render(tally: Tally, state: State) -> bytes:
-    """Return the page that Prometheus reads."""
+def render(tally: Tally, state: State, posture: Posture | None = None) -> bytes:
+    """Return the page that Prometheus reads; `posture` is how certificates and identities are."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Page(tally, state))
+    registry.register(_Page(tally, state, posture))
     return generate_latest(registry)
 
 
 class _Page(Collector):
-    def __init__(self, tally: Tally, state: State) -> None:
+    def __init__(self, tally: Tally, state: State, posture: Posture | None) -> None:
         self._tally = tally
         self._state = state
+        self._posture = posture
 
     def collect(self) -> Iterator[Metric]:
         """All figures; called by `generate_latest`."""
@@ -68,6 +73,8 @@ class _Page(Collector):
         for name in LABELLED:
             yield self._labelled(name)
         yield self._delivery_seconds()
+        if self._posture is not None:
+            yield from _posture(self._posture)
 
     def _labelled(self, name: str) -> Metric:
         meaning, labels, _, is_gauge = LABELLED[name]
@@ -83,6 +90,54 @@ class _Page(Collector):
         buckets = list(zip(bounds, accumulate(counts), strict=True))
         meaning = "How long next hops took for messages."
         return HistogramMetricFamily(f"{_PREFIX}delivery_seconds", meaning, buckets, total)
+
+
+def _posture(posture: Posture) -> Iterator[Metric]:
+    flaws = GaugeMetricFamily(
+        f"{_PREFIX}flaws",
+        "What is wrong or about to end among certificates, identities and lists.",
+        labels=("kind",),
+    )
+    for kind, number in posture.flaws.items():
+        flaws.add_metric((kind,), number)
+    yield flaws
+    identities = GaugeMetricFamily(
+        f"{_PREFIX}identities", "Identities of the allowlist.", labels=("state",)
+    )
+    for state, number in posture.identities.items():
+        identities.add_metric((state,), number)
+    yield identities
+    ends = GaugeMetricFamily(
+        f"{_PREFIX}certificate_expire_time_seconds",
+        "When a certificate that is shown or trusted here expires, in seconds since 1970.",
+        labels=("use", "name"),
+    )
+    for (use, name), moment in _earliest(
+        ((each.use, each.name), each.certificate.not_after) for each in posture.certificates
+    ):
+        ends.add_metric((use, name), moment)
+    yield ends
+    lists = GaugeMetricFamily(
+        f"{_PREFIX}revocation_list_next_update_time_seconds",
+        "When a revocation list that is held should have a successor, in seconds since 1970.",
+        labels=("issuer",),
+    )
+    for (issuer,), moment in _earliest(
+        ((each.issuer,), each.next_update) for each in posture.lists
+    ):
+        lists.add_metric((issuer,), moment)
+    yield lists
+
+
+def _earliest(
+    ends: Iterable[tuple[tuple[str, ...], datetime]],
+) -> list[tuple[tuple[str, ...], float]]:
+    """The first end of all that have the same labels; the nearest ends if there are very many."""
+    found: dict[tuple[str, ...], float] = {}
+    for labels, moment in ends:
+        end = moment.timestamp()
+        found[labels] = min(end, found.get(labels, end))
+    return sorted(found.items(), key=lambda each: each[1])[:_MAX_ENDS]
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

@@ -43,11 +43,11 @@ def find(path: Path, reference: str) -> Iterator[Record]:
                 yield record
 
 
-def records(path: Path) -> Iterator[Record]:
-    """Give all records, oldest file first. Raises as `find`."""
+def records(path: Path, containing: bytes = b"") -> Iterator[Record]:
+    """Give all records whose line contains some bytes, oldest file first. Raises as `find`."""
     for file in files(path):
         for line in _lines(file):
-            if record := _parse(line):
+            if containing in line and (record := _parse(line)):
                 yield record
 
 

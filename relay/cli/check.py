@@ -22,18 +22,21 @@ _SIGNS = {"ok": "ok      ", "warning": "warning ", "error": "error   "}
 
 def check(
     connect: Annotated[
-        bool, typer.Option("--connect", help="Connect to every next hop, too.")
+        bool, typer.Option("--connect", help="Connect to every next hop and to the store, too.")
     ] = False,
+    unused_days: Annotated[
+        int, typer.Option("--unused", help="Name identities that have not come for so many days.")
+    ] = 90,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check the configuration, its files and, with --connect, the next hops.
+    """Check the configuration, its files, certificates and, with --connect, the next hops and the store.
 
     Exit code 0: all is well; 1: there are findings; 2: the relay could not start with it.
     """
     try:
         configuration = load_configuration(config)
-        found = _find(configuration, connect=connect)
+        found = _find(configuration, connect=connect, unused_days=unused_days)
     except ConfigurationError as error:
         if not as_json:
             raise
@@ -50,19 +53,26 @@ def check(
         raise typer.Exit(_FINDINGS)
 
 
-def _find(configuration: "Configuration", *, connect: bool) -> "list[Finding]":
+def _find(configuration: "Configuration", *, connect: bool, unused_days: int) -> "list[Finding]":
     from relay import app
     from relay.cli.findings import Machine, find
+    from relay.cli.posture_findings import find_posture
     from relay.cli.staple_findings import find_unstapled
+    from relay.cli.state_findings import find_state, try_state
     from relay.material import load_material
 
     material = load_material(configuration)
     blueprint = app.build(material)
-    found = find(configuration, material, Machine.this())
+    machine = Machine.this()
+    found = find(configuration, material, machine)
     found += find_unstapled(configuration, material)
+    found += find_posture(material, machine.now, unused_days)
+    found += find_state(configuration)
     if connect:
         from relay.cli.next_hops import try_next_hops
 
+        with progress("Asking the store"):
+            found += try_state(configuration)
         with progress("Connecting to the next hops"):
             found += try_next_hops(blueprint.routes.routes, configuration.settings.hostname)
     return found

@@ -11,16 +11,16 @@ import pwd
 import resource
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509 import ExtendedKeyUsage
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.certificate_files import read_system_store
 from relay.consistency import is_loopback
 from relay.errors import ConfigurationError
+from relay.pki.posture import Kind, Use, Used, flaws_of_certificate, flaws_of_identity
 from relay.settings import parse_endpoint
 from relay.toml_lines import index_lines
 
@@ -40,7 +40,6 @@ __all__ = ["Finding", "Level", "Machine", "find"]
 
 Level = Literal["ok", "warning", "error"]
 
-_SOON = timedelta(days=30)
 _MAIL_PORTS = {25, 465, 587}
 _DESCRIPTORS_PER_CONNECTION = 2  # the client's and the next hop's
 # RFC 2606: names that are nobody's
@@ -209,27 +208,15 @@ class _Search:
     def _certificate_findings(
         self, files: CertificateFiles, pair: KeyPair, key: KeyPath
     ) -> Iterator[Finding]:
-        leaf, now = pair.chain[0], self._machine.now
-        left = leaf.not_after - now
-        until = f"{leaf.not_after:%Y-%m-%d}"
-        if left < timedelta():
-            yield self._at(
-                (*key, "chain"), "error", f"{files.chain} expired on {until}", "renew it"
-            )
-        elif left < _SOON:
-            yield self._warn(
-                (*key, "chain"),
-                f"{files.chain} expires on {until}, in {left.days} days",
-                "renew it",
-            )
-        else:
-            yield self._at((*key, "chain"), "ok", f"{files.chain} is valid until {until}")
-        if isinstance(pair.key, rsa.RSAPrivateKey) and pair.key.key_size < 2048:
-            yield self._warn(
-                (*key, "key"),
-                f"{files.key} is an RSA key of {pair.key.key_size} bits",
-                "make a new one: EC P-256, or RSA with 3072 bits",
-            )
+        leaf = pair.chain[0]
+        used = Used(Use.LISTENER, str(files.chain), leaf)
+        flaws = list(flaws_of_certificate(used, self._machine.now))
+        for flaw in flaws:
+            level: Level = "error" if flaw.kind is Kind.EXPIRED else "warning"
+            yield self._at((*key, "chain"), level, flaw.problem, flaw.remedy)
+        if not {Kind.EXPIRED, Kind.EXPIRING} & {flaw.kind for flaw in flaws}:
+            problem = f"{files.chain} is valid until {leaf.not_after:%Y-%m-%d}"
+            yield self._at((*key, "chain"), "ok", problem)
         yield from self._mode_findings(files.key, (*key, "key"))
 
     def _mode_findings(self, path: Path, key: KeyPath) -> Iterator[Finding]:
@@ -279,8 +266,16 @@ class _Search:
         for problem, remedy, affected in (
             ("no contact", 'add contact = "postmaster@..."', _without_contact(identities)),
             ("no limit to its senders", 'add senders = ["@its-domain"]', _unlimited(identities)),
-            ("ends soon", "renew its not_after", self._ending(identities)),
-            ("has ended", "renew its not_after, or remove it", self._ended(identities)),
+            (
+                "ends soon",
+                "renew its not_after",
+                self._with_flaw(Kind.IDENTITY_ENDING, identities),
+            ),
+            (
+                "has ended",
+                "renew its not_after, or remove it",
+                self._with_flaw(Kind.IDENTITY_ENDED, identities),
+            ),
             (
                 "known by name only, and no listener has a `client_ca`",
                 "add `client_ca` to a listener, or pins to the identity",
@@ -305,15 +300,12 @@ class _Search:
             for position, identity in enumerate(self._material.allowlist.identities)
         }
 
-    def _ending(self, identities: Iterable[Identity]) -> list[Identity]:
+    def _with_flaw(self, kind: Kind, identities: Iterable[Identity]) -> list[Identity]:
         now = self._machine.now
         return [
-            each for each in identities if each.not_after and now < each.not_after < now + _SOON
-        ]
-
-    def _ended(self, identities: Iterable[Identity]) -> list[Identity]:
-        return [
-            each for each in identities if each.not_after and each.not_after <= self._machine.now
+            each
+            for each in identities
+            if any(flaw.kind is kind for flaw in flaws_of_identity(each, now))
         ]
 
 

@@ -17,7 +17,13 @@ import structlog
 from relay.errors import Unavailable
 from relay.revocation.folder import CrlFolder
 from relay.revocation.intake import RefusedCrl, Taken, take_crls
-from relay.revocation.sources import MAX_SOURCES, Source, read_sources, write_sources
+from relay.revocation.sources import (
+    MAX_SOURCES,
+    SOURCES_FILE,
+    Source,
+    read_sources,
+    write_sources,
+)
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
@@ -37,7 +43,6 @@ log = structlog.get_logger("gatepost")
 
 _LOOK_AT_FILES_SECONDS: Final = 0.25
 """A revocation ends live sessions within a second, the time to notice it included."""
-_SOURCES: Final = "sources.json"
 
 
 class Keeper:
@@ -128,7 +133,7 @@ class Keeper:
     def _take_up(self) -> None:
         """Begin with what the configuration says, and what was wanted before."""
         today = self._clock.now().date()
-        kept = {each.url: each for each in read_sources(self._folder_path / _SOURCES, today)}
+        kept = {each.url: each for each in read_sources(self._folder_path / SOURCES_FILE, today)}
         for authority in self._authorities:
             for url in authority.settings.crl_urls:
                 known = kept.pop(url, None)
@@ -232,7 +237,7 @@ class Keeper:
 
     def _remember(self) -> None:
         try:
-            write_sources(self._folder_path / _SOURCES, self._sources.values())
+            write_sources(self._folder_path / SOURCES_FILE, self._sources.values())
         except OSError as error:
             log.error("sources of revocation lists not kept", error=str(error))
 

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["MAX_SOURCES", "Source", "read_sources", "write_sources"]
+__all__ = ["MAX_SOURCES", "SOURCES_FILE", "Source", "read_sources", "write_sources"]
+
+SOURCES_FILE: Final = "sources.json"
+"""Where they are kept, in the folder of the lists."""
 
 MAX_SOURCES: Final = 1000
 """Clients' certificates name them, so there must be an end to it."""

@@ -53,7 +53,7 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
-def name_server():
+def keys():
     zones = {
         f"{selector}._domainkey.acme.example": {"TXT": text} for selector, text in KEYS.items()
     }
@@ -65,13 +65,13 @@ def name_server():
 
 
 @pytest.fixture(scope="module")
-def relay(site, upstream, name_server, tmp_path_factory):
+def relay(site, upstream, keys, tmp_path_factory):
     folder = tmp_path_factory.mktemp("relay")
     (folder / "rules.toml").write_text(RULES)
     settings = site.settings(
         upstream.port,
         listener={"policy": ["rules.toml"]},
-        dns={"servers": [name_server.address], "timeout": "200ms", "attempts": 2},
+        dns={"servers": [keys.address], "timeout": "200ms", "attempts": 2},
     )
     with RelayProcess(folder, settings, site.allowlist()) as running:
         yield running

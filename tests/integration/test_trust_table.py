@@ -280,6 +280,20 @@ def test_every_status_and_every_outcome_is_in_the_table():
     assert {each.partition(" ")[2] for each in SOURCES} == set(Outcome)
 
 
+def test_the_metrics_say_how_certificates_and_lists_are(table):
+    figures = table.figures()
+
+    def value(name, **labels):
+        return figures[f"gatepost_{name}", tuple(sorted(labels.items()))]
+
+    assert value("flaws", kind="stale_list") == 1
+    assert value("flaws", kind="no_revocation_source") == 1
+    assert value("flaws", kind="expired") == 0
+    assert value("identities", state="suspended") == 1
+    end = value("revocation_list_next_update_time_seconds", issuer="CN=CA with crl stale")
+    assert end == (NOW - timedelta(days=2)).timestamp()
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("listener", ["partners", "public"])
 @pytest.mark.parametrize("what", CASES)

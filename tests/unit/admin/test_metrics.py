@@ -1,12 +1,17 @@
 """The page for Prometheus: every counter by its name, totals that never fall."""
 
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from relay.admin.health import State
 from relay.admin.metrics import render
 from relay.audit.record import FIELDS
+from relay.inventory import Posture
 from relay.net.label_table import LABELLED
 from relay.net.tally import COUNTERS, Tally
+from relay.pki.posture import HeldListDates, Kind, Use, Used
+from tests.kit.pki import Authority
 
 
 def figures(tally, state):
@@ -79,3 +84,47 @@ def test_the_times_of_deliveries_are_a_histogram():
         "gatepost_delivery_seconds_count 4.0",
     ):
         assert line in page
+
+
+def test_the_posture_is_told_in_gauges():
+    authority = Authority("Root")
+    early, late = (authority.issue(days=days).certificates[0] for days in (10, 20))
+    used = [Used(Use.LISTENER, "edge.pem", late), Used(Use.LISTENER, "edge.pem", early)]
+    lists = (HeldListDates("CN=Root", early.not_after),)
+    posture = Posture({Kind.EXPIRED: 2}, {"active": 3}, tuple(used), lists)
+    page = render(Tally(1), State(), posture).decode()
+    end = early.not_after.timestamp()
+    for name, labels, value in (
+        ("gatepost_flaws", {"kind": "expired"}, 2),
+        ("gatepost_identities", {"state": "active"}, 3),
+        (
+            "gatepost_certificate_expire_time_seconds",
+            {"use": "listener", "name": "edge.pem"},
+            end,
+        ),
+        ("gatepost_revocation_list_next_update_time_seconds", {"issuer": "CN=Root"}, end),
+    ):
+        (found,) = (each for each in samples(page) if each.name == name)
+        assert (found.labels, found.value) == (labels, value)
+
+
+def test_of_very_many_certificates_the_nearest_ends_are_told():
+    (certificate,) = Authority("Root").issue().certificates
+    used = tuple(Used(Use.CLIENT_CA, f"CN={number}", certificate) for number in range(500))
+    page = render(Tally(1), State(), Posture({}, {}, used, ())).decode()
+    name = "gatepost_certificate_expire_time_seconds"
+    assert sum(each.name == name for each in samples(page)) == 200
+
+
+def samples(page):
+    return [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+
+
+def test_every_figure_is_in_the_manual():
+    posture = Posture(dict.fromkeys(Kind, 0), {}, (), ())
+    families = text_string_to_metric_families(render(Tally(1), State(), posture).decode())
+    manual = (Path(__file__).parents[3] / "docs/metrics.md").read_text()
+    names = {
+        f"{each.name}_total" if each.type == "counter" else each.name for each in families
+    } | set(Kind)
+    assert {name for name in names if f"`{name}`" not in manual} <= {"gatepost_build"}

@@ -112,7 +112,7 @@ def test_too_few_file_descriptors(site):
 
 
 def test_a_server_certificate_near_its_end(site):
-    replace_server_certificate(site, days=20)
+    replace_server_certificate(site, days=90, not_before=ROOMY.now - timedelta(days=70))
     assert has(site, "tls/edge.pem expires on")
     assert has(site, "in 19 days")
 
@@ -139,7 +139,7 @@ def test_a_wildcard_certificate_will_do(site):
 
 def test_an_rsa_key_of_other_times(site):
     replace_server_certificate(site, key="rsa1024")
-    assert has(site, "gatepost.toml:21: tls/edge.key is an RSA key of 1024 bits")
+    assert has(site, "gatepost.toml:21: tls/edge.pem has an RSA key of 1024 bits")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,20 @@ from tests.kit.files import OLE, PE, message_with, with_encryption_flags, zipped
 from tests.kit.services import RecordingAudit
 
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
-CHECKS = ("identity", "message", "mime", "attachment", "uri", "hello")
+CHECKS = (
+    "identity",
+    "message",
+    "mime",
+    "attachment",
+    "uri",
+    "hello",
+    "spf",
+    "dkim",
+    "arc",
+    "dmarc",
+    "rate",
+    "peer",
+)
 MACRO = OLE + "_VBA_PROJECT".encode("utf-16-le")
 SOUND = message_with({})
 
@@ -32,8 +45,8 @@ def engine():
 
 def judge(engine, message, *, identity=None, stage=Stage.MESSAGE, hello="mx.example.com"):
     modules = catalogue.check_modules()
-    made = {name: modules[name].build(modules[name].Settings(), tools(clock=FakeClock(NOW)))
-            for name in CHECKS}  # fmt: skip
+    hands = tools(clock=FakeClock(NOW))
+    made = {name: modules[name].build(modules[name].Settings(), hands) for name in CHECKS}
     panel = Panel(
         catalogue.facts(),
         {name: check for name, check in made.items() if isinstance(check, Check)},
@@ -56,6 +69,9 @@ def without(field):
 
 
 REFUSED = [
+    (
+        SOUND.replace(b"From: ", b"From: eve@evil.example, "), "dmarc_author", "550 5.7.1",
+    ),
     (without(b"From"), "message_no_author", "554 5.6.0"),
     (b"From: eve@example.com\r\n" + SOUND, "message_no_author", "554 5.6.0"),
     (b"Subject: again\r\n" + SOUND, "message_duplicate", "554 5.6.0"),
