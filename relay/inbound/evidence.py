@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from relay.inbound.transaction import Transaction
     from relay.model import Delivery, Restriction, TlsFacts, TrustDecision
     from relay.policy.case import Case
-    from relay.policy.facts import Facts
+    from relay.policy.facts import Facts, Stage
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
 
 __all__ = [
+    "breach",
     "failed_handshake",
     "handshake",
     "judged",
@@ -70,6 +71,11 @@ def judged(facts: Facts, shadow: Sequence[str], recipients: Sequence[Facts] = ()
     return fields
 
 
+def breach(stage: Stage, facts: Facts, shadow: Sequence[str]) -> Fields:
+    """Return where a rule has refused, and what that rests on."""
+    return {"stage": stage.value, **judged(facts, shadow)}
+
+
 def _plain(facts: Facts) -> Fields:
     return {
         name: {"missing": value.reason} if type(value) is Missing else value
@@ -102,18 +108,21 @@ def refusal(case: Case, reply: Reply, rule: str) -> Fields:
     return fields
 
 
-def trust_lost(case: Case, decision: TrustDecision, reply: Reply | None) -> Fields:
+def trust_lost(case: Case, decision: TrustDecision) -> Fields:
     """Return the fields of a session that ends because its peer is not trusted any more.
 
-    The identity is the one it was let in with; `reply` is None if the connection is cut.
+    The identity is the one it was let in with.
     """
     fields = _known(case) | _decided(decision)
     if case.identity is not None:
         fields["identity"] = case.identity.name
-    if reply is not None:
-        fields["reply"] = str(reply)
     fields["rule"] = "trust"
     return fields
+
+
+def ban_begun(case: Case) -> Fields:
+    """Return the fields of a session that ends because its peer's address has been banned."""
+    return _known(case) | {"rule": "banned"}
 
 
 def transaction(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BANNED",
     "BANNED_FOR_NOW",
+    "BAN_BEGUN",
     "BUDGET_SPENT",
     "DATA_GO_AHEAD",
     "HEADER_TOO_LONG",
@@ -44,6 +45,7 @@ TLS_GO_AHEAD = Reply(220, "2.0.0", ("Ready to start TLS",))
 
 BANNED = Reply(554, "5.7.1", ("Your address is banned here",))  # RFC 5321 3.1: instead of a banner
 BANNED_FOR_NOW = Reply(421, "4.7.1", ("Your address is banned here for now, try again later",))
+BAN_BEGUN = Reply(421, "4.7.0", ("Your address is banned here, closing the connection",))
 RELAY_DENIED = Reply(554, "5.7.1", ("Relay access denied",))
 OTHER_NEXT_HOP = Reply(452, "4.5.3", ("Another next hop; send to this recipient separately",))
 BUDGET_SPENT = Reply(452, "4.3.1", ("Insufficient system resources, try again later",))

@@ -142,7 +142,7 @@ class Session:
         self._is_draining = False
         self._is_over = False
         self._is_acknowledging = False  # the next hop has a message, and the client is to be told
-        self._ending: Reply | None = None  # the last reply, once the peer's trust has gone
+        self._ending: Reply | None = None  # the last reply, once it is clear that there is one
 
     async def run(self) -> None:
         """Speak until the connection ends. Whatever happens, the client gets one last reply."""
@@ -170,32 +170,38 @@ class Session:
             self._stream.set_deadline(timedelta(0))
 
     def reconsider(self) -> None:
-        """Ask again who the peer is, and end with 421 4.7.0 if it is nobody any more.
+        """Ask again who the peer is, and end with 421 4.7.0 if it is nobody any more, or banned.
 
         At once if we wait for the peer, be it for the rest of a message. What the next hop is being
         asked is waited for and answered first, so that a message that it takes is acknowledged;
         with `terminate = "immediately"` only one that it has taken already is.
 
-        Who never was somebody has nothing to lose, and is asked again at MAIL.
+        Who never was somebody has no trust to lose, and is asked again at MAIL.
         """
-        if self._case.identity is None or self._ending is not None or self._is_over:
+        if self._ending is not None or self._is_over:
             return
-        decision = self._services.trust.decide(self._listener.name, self._case.tls)
-        if not decision.is_trusted:
-            self._dismiss(decision)
+        services, case = self._services, self._case
+        if services.consequences.is_banned(case.peer):
+            self._dismiss(failures.BAN_BEGUN, evidence.ban_begun(case))
+        elif case.identity is not None:
+            decision = services.trust.decide(self._listener.name, case.tls)
+            if not decision.is_trusted:
+                self._dismiss(failures.trust_lost(decision), evidence.trust_lost(case, decision))
 
-    def _dismiss(self, decision: TrustDecision) -> None:
+    def _dismiss(self, last_words: Reply, fields: dict[str, object]) -> None:
+        """End the session with its last words, where it can still be told."""
         services = self._services
         is_cut = not (
             self._is_waiting or self._is_acknowledging or self._listener.terminate == "next_command"
         )
-        self._ending = failures.with_reference(failures.trust_lost(decision), self.reference)
+        self._ending = failures.with_reference(last_words, self.reference)
         services.statistics.count("refused")
-        told = None if is_cut else self._ending
+        if not is_cut:
+            fields["reply"] = str(self._ending)
         try:
-            self._record("refusal", evidence.trust_lost(self._case, decision, told))
+            self._record("refusal", fields)
         except Unavailable as error:  # no reason to let it stay
-            services.audit.fault("lost trust not recorded", error)
+            services.audit.fault("end of a session not recorded", error)
         if is_cut:
             self._stream.abort()
         elif self._is_waiting:
@@ -238,7 +244,9 @@ class Session:
             if verdict.reply is None:
                 return True
             reply, rule = verdict.reply, verdict.rule
-            fields = evidence.judged(self._judging.facts(Stage.CONNECT), verdict.shadow)
+            facts = self._judging.facts(Stage.CONNECT)
+            fields = evidence.breach(Stage.CONNECT, facts, verdict.shadow)
+            self._ending = reply  # so that what is imposed does not end it once more
             await self._impose(verdict.sanction)
         self._turn_away(reply, rule, fields)
         return False
@@ -543,13 +551,13 @@ class Session:
         self._record(
             "refusal",
             evidence.refusal(self._case, told, verdict.rule)
-            | evidence.judged(self._judging.facts(stage), verdict.shadow),
+            | evidence.breach(stage, self._judging.facts(stage), verdict.shadow),
         )
         if verdict.sanction is None:
             self._engine.answer(told)
         else:
+            self._ending = told  # what is imposed does not end it once more
             await self._impose(verdict.sanction)
-            self._engine.close_with(told)
         return True
 
     async def _impose(self, sanction: Sanction | None) -> None:

@@ -6,10 +6,19 @@ import pytest
 
 from relay.errors import ConnectionLost, HandshakeFailed, Unavailable
 from relay.inbound.session import Session
-from relay.model import Delivery, Identity, TrustDecision, TrustStatus
+from relay.model import (
+    Delivery,
+    Identity,
+    Restriction,
+    RestrictionKind,
+    TrustDecision,
+    TrustStatus,
+)
 from relay.settings import Limits, Timeouts
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
+from relay.state.memory import MemoryStore
+from tests.kit.policy import FakePolicies
 from tests.kit.services import FakeNextHop, FakeRoute, World, listener
 from tests.kit.stream import stream_pair
 
@@ -593,6 +602,91 @@ def test_a_session_loses_its_trust_once(folder):
     assert then.startswith("421 4.7.0 ")
     assert after == "closed"
     assert len(world.audit.of("refusal")) == 1
+
+
+# --- whom a ban or a suspension meets in the middle -----------------------------------------------
+
+
+async def ban(world, session):
+    """Ban the client's address, as another node would."""
+    now = world.clock.now().timestamp()
+    address = session._case.peer.address
+    await world.watcher.restrict(
+        Restriction(RestrictionKind.BAN, f"{address}/32", "spam", "rule", now, now + 60)
+    )
+    session.reconsider()
+
+
+@pytest.mark.parametrize("trusted", [PINNED, REMOVED], ids=["known", "stranger"])
+def test_a_ban_ends_a_live_session_whoever_it_is(folder, trusted):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        await ban(world, session)
+        session.reconsider()
+        return [await client.reply() for _ in range(2)], session.reference
+
+    _, ((told, after), reference) = converse(script, world, tmp_path=folder, trusted=trusted)
+    assert told == (
+        f"421 4.7.0 Your address is banned here, closing the connection (ref {reference})"
+    )
+    assert after == "closed"
+    (record,) = [each for each in world.audit.of("refusal") if each["rule"] == "banned"]
+    assert record["reply"] == told
+
+
+def test_a_message_that_the_next_hop_is_asked_to_take_is_acknowledged_before_the_ban_counts(folder):
+    world = World(next_hop=Held())
+    world.next_hop.may_answer.set()
+
+    async def script(client, session):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>", "RCPT TO:<b@example.org>", "DATA")
+        world.next_hop.may_answer.clear()
+        world.next_hop.asked.clear()
+        client.stream.send(MESSAGE + b".\r\n")
+        await world.next_hop.asked.wait()
+        await ban(world, session)
+        world.next_hop.may_answer.set()
+        return [await client.reply() for _ in range(3)]
+
+    _, (answer, then, after) = converse(script, world, tmp_path=folder)
+    assert answer.startswith("250 2.0.0 ")
+    assert then.startswith("421 4.7.0 Your address is banned")
+    assert after == "closed"
+
+
+@pytest.mark.parametrize("at", ["connect", "sender"])
+def test_whom_a_rule_bans_is_told_by_the_rule_and_once(folder, at):
+    class Slow(MemoryStore):
+        """A store that takes its time, in which the worker looks at its sessions."""
+
+        async def restrict(self, restriction):
+            await asyncio.sleep(0)
+            self.session.reconsider()
+            await super().restrict(restriction)
+
+    store = Slow()
+    rule = (
+        f'[[rule]]\nname = "trap"\nat = "{at}"\nwhen = "true"\nthen = "ban"\n'
+        'duration = "1h"\nreply = "554 5.7.1 Caught"\n'
+    )
+    world = World(store=store, policies=FakePolicies(rule))
+
+    async def script(client, session):
+        store.session = session
+        if at == "connect":
+            return [await client.reply() for _ in range(2)]
+        await client.enter()
+        return [await client.say("MAIL FROM:<a@acme.example>"), await client.reply()]
+
+    stranger = {"client_certificate": "off"}
+    _, (told, after) = converse(script, world, tmp_path=folder, **stranger)
+    assert told.startswith("554 5.7.1 Caught")
+    assert after == "closed"
+    assert [each["rule"] for each in world.audit.of("refusal")] == ["trap"]
+    assert len(world.audit.of("sanction")) == 1
 
 
 def test_a_pin_that_comes_in_time_lets_the_client_in(folder):
