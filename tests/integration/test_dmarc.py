@@ -16,7 +16,7 @@ from tests.kit.checks import Offloading
 from tests.kit.clients import Proxied, transact
 from tests.kit.dkim import record, rsa_key, signed
 from tests.kit.dns_server import DnsServer, Fault
-from tests.kit.relay_process import RelayProcess
+from tests.kit.relay_process import RelayProcess, free_port
 from tests.kit.zones import FakeResolver
 
 KEY = record(rsa_key())
@@ -98,14 +98,18 @@ def start(site, upstream, dns, folder, policy, **more):
     (folder / "strict.toml").write_text(STRICT)
     settings = site.settings(
         upstream.port,
-        listener={
-            "name": "public", "client_certificate": "optional", "policy": policy,
-            "proxy_protocol_from": ["127.0.0.0/8"],
-        },
         dns={"servers": [dns.address], "timeout": "200ms", "attempts": 2},
         checks={"arc": {"trusted_sealers": ["lists.example"]}},
         **more,
-    )  # fmt: skip
+    )
+    public = {
+        "name": "public",
+        "address": f"127.0.0.1:{free_port()}",
+        "client_certificate": "optional",
+        "policy": policy,
+        "proxy_protocol_from": ["127.0.0.0/8"],
+    }
+    settings["listener"].append(settings["listener"][0] | public)
     settings["route"]["dest.example"] = settings["route"]["*"]
     return RelayProcess(folder, settings, site.allowlist())
 
@@ -124,7 +128,7 @@ def strict(site, upstream, dns, tmp_path_factory):
 
 
 def send(relay, site, content, sender, address=OURS, *, certificate=None):
-    with Proxied(relay.port, address) as smtp:
+    with Proxied(relay.ports["public"], address) as smtp:
         smtp.starttls(context=site.context(certificate))
         smtp.ehlo("mx.reject.example")
         return transact(smtp, content, sender)
