@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import ValidationError
@@ -21,13 +23,15 @@ from relay.mistakes import explain
 from relay.policy.compiler import RuleMistake, compile_rule
 from relay.policy.engine import Engine
 from relay.policy.expressions import Language
+from relay.policy.limits import compile_limit
 from relay.policy.lists import ListKind, NamedList, parse_entries
-from relay.policy.tables import ListTable, PolicyTable, RuleTable
+from relay.policy.tables import LimitTable, ListTable, PolicyTable, RuleTable
 from relay.toml_lines import index_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from relay.policy.limits import Limit
     from relay.policy.rules import Rule
     from relay.toml_lines import KeyPath
 
@@ -105,8 +109,9 @@ def _excerpt(source: str, column: int) -> str:
 
 @dataclass
 class _Layered:
-    """One rule as the files say it together: each key with the file that has the last word on it."""
+    """One rule or limit as the files say it together: each key with the file that has the last word on it."""
 
+    kind: str = "rule"
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[str, tuple[_Document, KeyPath]] = field(default_factory=dict)
     home: tuple[_Document, KeyPath] | None = None
@@ -122,7 +127,9 @@ class _Layered:
     ) -> ConfigurationError:
         assert self.home is not None
         document, place = self.origins.get(key, self.home)
-        said = f'rule "{self.values["name"]}": {problem}' if "name" in self.values else problem
+        said = (
+            f'{self.kind} "{self.values["name"]}": {problem}' if "name" in self.values else problem
+        )
         return document.mistake(place, said, remedy, offset if key in self.origins else None)
 
 
@@ -242,16 +249,20 @@ class _Compiler:
         self._raise_mistakes()
         language = Language(catalogue.facts(), self._lists(layers))
         own: dict[str, _Layered] = {}
-        for name, table, key in _rules(identity):
+        for name, table, key in _tables(identity, "rule"):
             own.setdefault(name, _Layered()).put_over(table, identity, key)
-        layered = self._layer(layers, taken=own)
         rules = [
             rule
-            for each in (*own.values(), *layered.values())
+            for each in (*own.values(), *self._layer(layers, "rule", taken=own).values())
             if (rule := self._rule(each, language)) is not None
         ]
+        limits = [
+            limit
+            for each in self._layer(layers, "limit").values()
+            if (limit := self._limit(each, language)) is not None
+        ]
         self._raise_mistakes()
-        return Engine(rules, language)
+        return Engine(rules, language, limits)
 
     def _check_form(self, document: _Document) -> None:
         """Look at keys and types; what a partial rule leaves out may stand in an earlier file."""
@@ -268,7 +279,7 @@ class _Compiler:
                 e["loc"] for e in details if e["type"] == "missing" and e["loc"][-1] == "name"
             ]
             self._mistakes += [
-                document.mistake(key, "a rule without a name", 'add `name = "..."`')
+                document.mistake(key, f"a {key[0]} without a name", 'add `name = "..."`')
                 for key in unnamed
             ]
 
@@ -307,20 +318,25 @@ class _Compiler:
             self._mistakes.append(error)
             return None
 
-    def _layer(self, layers: list[_Document], taken: Mapping[str, _Layered]) -> dict[str, _Layered]:
-        """Put the rules of later files over those of earlier ones."""
+    def _layer(
+        self,
+        layers: list[_Document],
+        kind: str,
+        taken: Mapping[str, _Layered] = MappingProxyType({}),
+    ) -> dict[str, _Layered]:
+        """Put the rules or the limits of later files over those of earlier ones."""
         layered: dict[str, _Layered] = {}
         for document in layers:
             here: set[str] = set()
-            for name, table, key in _rules(document):
+            for name, table, key in _tables(document, kind):
                 place = (*key, "name")
                 if name in here:
                     self._mistakes.append(
                         document.mistake(
-                            place, f'two rules are named "{name}"', "give each its own name"
+                            place, f'two {kind}s are named "{name}"', "give each its own name"
                         )
                     )
-                elif name in taken or name in _RESERVED:
+                elif name in taken or (kind == "rule" and name in _RESERVED):
                     self._mistakes.append(
                         document.mistake(
                             place,
@@ -329,21 +345,36 @@ class _Compiler:
                         )
                     )
                 here.add(name)
-                layered.setdefault(name, _Layered()).put_over(table, document, key)
+                layered.setdefault(name, _Layered(kind)).put_over(table, document, key)
         return layered
 
     def _rule(self, layered: _Layered, language: Language) -> Rule | None:
         """Compile one rule; None if it is switched off, or a mistake was noted."""
-        if layered.values.get("enabled") is False:
-            if layered.values.keys() <= {"name", "enabled"}:
-                self._mistakes.append(
-                    layered.mistake(
-                        "name", "there is no such rule to switch off", "correct its name"
-                    )
-                )
-            return None
+        with self._noting(layered):
+            if self._is_on(layered):
+                return compile_rule(RuleTable.model_validate(layered.values), language)
+        return None
+
+    def _limit(self, layered: _Layered, language: Language) -> Limit | None:
+        """Make one limit ready; None as in `_rule`."""
+        with self._noting(layered):
+            if self._is_on(layered):
+                return compile_limit(LimitTable.model_validate(layered.values), language.facts)
+        return None
+
+    def _is_on(self, layered: _Layered) -> bool:
+        if layered.values.get("enabled") is not False:
+            return True
+        if layered.values.keys() <= {"name", "enabled"}:
+            problem = f"there is no such {layered.kind} to switch off"
+            self._mistakes.append(layered.mistake("name", problem, "correct its name"))
+        return False
+
+    @contextmanager
+    def _noting(self, layered: _Layered) -> Iterator[None]:
+        """Note the mistakes in a rule or limit."""
         try:
-            return compile_rule(RuleTable.model_validate(layered.values), language)
+            yield
         except ValidationError as error:
             for each in error.errors(include_url=False):
                 key = str(each["loc"][-1])
@@ -354,7 +385,6 @@ class _Compiler:
             self._mistakes.append(
                 layered.mistake(mistake.key, mistake.problem, mistake.remedy, mistake.offset)
             )
-        return None
 
     def _raise_mistakes(self) -> None:
         if self._mistakes:
@@ -367,12 +397,15 @@ class _Compiler:
 _MISSING: Final = {
     "at": 'add `at = "sender"` (or connect, hello, recipient, message)',
     "then": 'add `then = "reject"` (or defer, accept, tag, ban, suspend)',
+    "count": 'add `count = "messages"` (or recipients, bytes, connections, ...)',
+    "key": 'add `key = ["identity.name"]`',
 }
 
 
-def _rules(document: _Document) -> Iterator[tuple[str, dict[str, Any], KeyPath]]:
-    for position, table in enumerate(document.data.get("rule", [])):
-        yield table["name"], table, ("rule", position)
+def _tables(document: _Document, kind: str) -> Iterator[tuple[str, dict[str, Any], KeyPath]]:
+    """The `[[rule]]` or `[[limit]]` tables of a file: name, table, place."""
+    for position, table in enumerate(document.data.get(kind, [])):
+        yield table["name"], table, (kind, position)
 
 
 def _list_of(kind: ListKind, document: _Document, key: KeyPath, values: Iterable[str]) -> NamedList:

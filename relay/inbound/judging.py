@@ -111,14 +111,18 @@ class Judging:
 
     async def judge(self, engine: Engine, stage: Stage) -> Verdict:
         """Gather the facts that the rules of a stage name, and return their verdict."""
+        case = self._case
+        case.charged.pop(stage, None)
         plan = engine.plan(stage)
         if plan is None:
             return COMPLIANT
         facts = self._facts_at(stage)
+        case.facts, case.limits = facts, engine.limits
         outcome = plan.judge(facts)
         while outcome.pending:
-            if not self._ask_ready(outcome.pending, facts):
-                await self._ask_waiting(outcome.pending, facts)
+            needs = engine.askable(outcome.pending, facts)
+            if not self._ask_ready(needs, facts):
+                await self._ask_waiting(needs, facts)
             outcome = plan.judge(facts)
         if outcome is not NOTHING:
             needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)

@@ -6,12 +6,16 @@ earlier one knew.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from relay.mail.headers import HeaderBlock
     from relay.model import Address, Endpoint, Identity, Recipient, Sender, TlsFacts, TrustDecision
+    from relay.policy.facts import Stage, Value
+    from relay.policy.limits import Limit
 
 __all__ = ["Case"]
 
@@ -23,7 +27,8 @@ class Case:
     `authors` are the addresses of the From header field (RFC 5322 3.6.2); None if there is no
     single field that can be read. `recipient` is the one being judged, `recipients` those accepted
     before it. `header` and `message` are there at the message stage: CRLF line ends, the dot
-    stuffing gone, as the client sent it.
+    stuffing gone, as the client sent it. `facts` are those found out so far, and `limits` those in
+    force, for the check that charges them; `charged` is what it has found at each stage.
     """
 
     peer: Endpoint
@@ -38,3 +43,6 @@ class Case:
     authors: tuple[Address, ...] | None = None
     header: HeaderBlock | None = None
     message: bytes = b""
+    facts: Mapping[str, Value] = field(default_factory=dict)
+    limits: Mapping[Stage, tuple[Limit, ...]] = field(default_factory=dict)
+    charged: dict[Stage, Mapping[str, Value]] = field(default_factory=dict)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from relay.policy.expressions import Language
     from relay.policy.facts import Value
+    from relay.policy.limits import Limit
 
 __all__ = [
     "NOTHING",
@@ -192,8 +193,15 @@ class Plan:
 class Engine:
     """One set of rules, asked stage by stage."""
 
-    def __init__(self, rules: Iterable[Rule], language: Language) -> None:
+    def __init__(
+        self, rules: Iterable[Rule], language: Language, limits: Iterable[Limit] = ()
+    ) -> None:
         self.rules = tuple(rules)
+        self.limits: dict[Stage, tuple[Limit, ...]] = _by_stage(limits)
+        self._limit_keys = {
+            stage: frozenset(name for limit in here for name in limit.key)
+            for stage, here in self.limits.items()
+        }
         self.facts = language.facts
         self._plans: dict[Stage, Plan | None] = {}
         for stage in Stage:
@@ -207,6 +215,20 @@ class Engine:
     def plan(self, stage: Stage) -> Plan | None:
         """The rules of a stage; None if there are none."""
         return self._plans[stage]
+
+    def askable(self, pending: tuple[Need, ...], facts: Facts) -> tuple[Need, ...]:
+        """Return what of the facts in question can be asked for now.
+
+        A limit is charged once it is known what it is counted by.
+        """
+        keys: set[str] = set()
+        for need in pending:
+            if need.prefix == "rate":
+                keys |= self._limit_keys.get(need.stage, frozenset()) - facts.keys()
+        if not keys:
+            return pending
+        others = (name for need in pending if need.prefix != "rate" for name in need.facts)
+        return needs_of(keys.union(others), self.facts)
 
     def judge(self, stage: Stage, facts: Mapping[str, Value]) -> Verdict:
         """Return the verdict on facts that were found out before; others can't be any more."""
@@ -234,6 +256,15 @@ def put_into_words(outcome: Outcome, facts: Mapping[str, Value]) -> Verdict:
     reply = rule.reply.render(facts)
     sanction = rule.penalty and Sanction(*rule.penalty, reason=reply.text, rule=rule.name)
     return Verdict(rule.name, reply, sanction, tags, outcome.shadow)
+
+
+def _by_stage(limits: Iterable[Limit]) -> dict[Stage, tuple[Limit, ...]]:
+    found = tuple(limits)
+    return {
+        stage: here
+        for stage in Stage
+        if (here := tuple(limit for limit in found if limit.stage is stage))
+    }
 
 
 def _no_facts(_: Mapping[str, Value]) -> tuple[()]:

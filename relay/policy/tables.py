@@ -1,21 +1,22 @@
-"""What a policy file may say, key by key: `[[rule]]` and `[lists.<name>]`. The docstrings are the manual.
+"""What a policy file may say, key by key: `[[rule]]`, `[[limit]]`, `[lists.<name>]`. The docstrings are the manual.
 
-Types and forms only; whether a condition makes sense is `compiler.py`'s to find out.
+Types and forms only; whether a condition makes sense is `compiler.py`'s to find out, and a limit `limits.py`'s.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from relay.policy.facts import Stage
+from relay.policy.limits import Count, Rate, parse_rate
 from relay.policy.lists import ListKind
 from relay.policy.rules import Action, OnError
 from relay.settings import Duration, Table
 
-__all__ = ["ListTable", "PolicyTable", "RuleTable"]
+__all__ = ["LimitTable", "ListTable", "PolicyTable", "RuleTable"]
 
 
 class RuleTable(Table):
@@ -76,11 +77,43 @@ class ListTable(Table):
     """A file with more entries, one a line; `#` begins a comment."""
 
 
+RateField = Annotated[Rate, PlainValidator(parse_rate)]
+
+
+class LimitTable(Table):
+    """A limit. In a later file, one of the same name replaces the keys it has, and keeps the others."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    """Its name: the fact `rate.limit`, and in replies to you."""
+
+    count: Count
+    """What is counted: `messages` (at MAIL), `recipients`, `new_recipients` (at RCPT), `bytes` (at the end
+    of a message), `connections`, `handshakes`, `rejected_commands`."""
+
+    key: tuple[str, ...] = Field(min_length=1)
+    """The facts by whose values is counted: `["identity.name"]`, `["peer.network", "sender.domain"]`. Where one
+    is "" (nobody has an identity, say), the limit does not count."""
+
+    rate: tuple[RateField, ...] = ()
+    """How much in how much time, in several windows together: `["100/1h", "1000/1d"]`."""
+
+    tier: dict[Literal["unknown", "new", "verified", "trusted"], tuple[RateField, ...]] = Field(
+        default_factory=dict
+    )
+    """Instead of `rate`, for clients of some tiers; `unknown` are those without an identity. `[]`: no limit."""
+
+    enabled: bool = True
+    """`false` takes out a limit of an earlier file."""
+
+
 class PolicyTable(Table):
     """A policy file."""
 
     rule: tuple[RuleTable, ...] = ()
     """The rules."""
+
+    limit: tuple[LimitTable, ...] = ()
+    """The limits."""
 
     lists: dict[str, ListTable] = Field(default_factory=dict)
     """The lists."""

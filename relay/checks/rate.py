@@ -1,0 +1,144 @@
+"""How much of their limits clients have used: charged when it is asked about, all limits of a stage together.
+
+Which limits there are stands in policy files (`[[limit]]`, `policy/limits.py`); what follows from one that
+is used up, a rule says. Nothing is given back: what is refused later has been tried all the same.
+Knows nothing of how counters are kept (`policy/gcra.py`, `state`).
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from relay.model import Charge
+from relay.policy.facts import Fact, FactType, Missing, Stage
+from relay.policy.limits import UNKNOWN_TIER, Count
+from relay.settings import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from relay.policy.case import Case
+    from relay.policy.check import Tools
+    from relay.policy.facts import Value
+    from relay.policy.limits import Limit
+    from relay.ports import Clock, Store
+
+__all__ = ["FACTS", "RateCheck", "Settings", "build"]
+
+_WORDS: Final = {
+    Stage.CONNECT: ("connect_", "connections, and what is asked for with them"),
+    Stage.HELLO: ("hello_", "what the client has done before, now that it is known"),
+    Stage.SENDER: ("", "messages"),
+    Stage.RECIPIENT: ("recipient_", "recipients"),
+    Stage.MESSAGE: ("message_", "the bytes of messages"),
+}
+
+NEVER: Final = -1
+"""Seconds to wait for what will never be admitted."""
+
+
+def _facts_of(stage: Stage, prefix: str, counted: str) -> tuple[Fact, ...]:
+    return (
+        Fact(
+            f"rate.{prefix}exceeded",
+            FactType.BOOL,
+            stage,
+            f"Whether a limit on {counted} is used up. If not, all of them have been charged.",
+        ),
+        Fact(f"rate.{prefix}limit", FactType.STRING, stage, 'Which one; "" for none.'),
+        Fact(
+            f"rate.{prefix}retry_after",
+            FactType.INT,
+            stage,
+            "In how many seconds there is room again; 0 if there is, -1 for never: larger than the limit itself.",
+        ),
+    )
+
+
+FACTS: Final = tuple(fact for stage, words in _WORDS.items() for fact in _facts_of(stage, *words))
+
+
+class Settings(Table):
+    """Limits: they stand in policy files, as `[[limit]]`."""
+
+
+def build(_settings: Settings, tools: Tools) -> RateCheck:
+    """Make the check."""
+    return RateCheck(tools.store, tools.clock)
+
+
+class RateCheck:
+    """Charges the limits of a stage, once (`policy.check.WaitingCheck`)."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def gather(
+        self, case: Case, stage: Stage, _wanted: frozenset[str]
+    ) -> Mapping[str, Value]:
+        """Report on the limits of a stage; asked again, it says the same again."""
+        report = case.charged.get(stage)
+        if report is None:
+            report = case.charged[stage] = await self._charge(case, stage)
+        return report
+
+    async def _charge(self, case: Case, stage: Stage) -> Mapping[str, Value]:
+        tier = case.identity.tier.value if case.identity else UNKNOWN_TIER
+        owners: list[Limit] = []
+        charges: list[Charge] = []
+        for limit in case.limits.get(stage, ()):
+            subject = _subject(limit, case.facts)
+            if type(subject) is Missing:
+                return dict.fromkeys(_NAMES[stage], subject)
+            for rate in limit.rates_for(tier) if subject else ():
+                key = f"{limit.name}/{rate.period:g}:{subject}"
+                charges.append(Charge(key, _cost(limit, case), rate.limit, rate.period))
+                owners.append(limit)
+        if not charges:
+            return _ROOM[stage]
+        waits = await self._store.spend(charges, self._clock.now().timestamp())
+        wait = max(waits)
+        return _exceeded(stage, owners[waits.index(wait)], wait) if wait else _ROOM[stage]
+
+
+_NAMES: Final = {
+    stage: tuple(f"rate.{prefix}{word}" for word in ("exceeded", "limit", "retry_after"))
+    for stage, (prefix, _) in _WORDS.items()
+}
+_ROOM: Final[Mapping[Stage, Mapping[str, Value]]] = {
+    stage: dict(zip(names, (False, "", 0), strict=True)) for stage, names in _NAMES.items()
+}
+
+
+def _exceeded(stage: Stage, limit: Limit, wait: float) -> Mapping[str, Value]:
+    retry_after = NEVER if math.isinf(wait) else math.ceil(wait)
+    return dict(zip(_NAMES[stage], (True, limit.name, retry_after), strict=True))
+
+
+def _cost(limit: Limit, case: Case) -> int:
+    if limit.count.is_noted:
+        return 0  # it has been charged when it happened
+    return len(case.message) if limit.count is Count.BYTES else 1
+
+
+_LONGEST: Final = 64
+
+
+def _subject(limit: Limit, facts: Mapping[str, Value]) -> str | Missing:
+    """Return whose counter it is; "" if it is nobody's."""
+    values = [facts[name] for name in limit.key]
+    for value in values:
+        if type(value) is Missing:
+            return value
+    return "|".join(map(_short, values)) if all(values) else ""
+
+
+def _short(value: Value) -> str:
+    """A value as a part of a key: clients may send long ones, and ones with our separator."""
+    text = str(value)
+    if len(text) <= _LONGEST and "|" not in text:
+        return text
+    return sha256(text.encode(errors="surrogateescape")).hexdigest()[:32]

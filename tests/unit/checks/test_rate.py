@@ -1,0 +1,226 @@
+"""The check `rate`: what is charged when, for whom, and what it says of a limit that is used up."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.checks.rate import RateCheck
+from relay.errors import Unavailable
+from relay.live_policy import offload
+from relay.model import Address, Endpoint, Identity, Recipient, Sender, Tier
+from relay.policy.case import Case
+from relay.policy.check import Tools
+from relay.policy.facts import Facts, Missing, Stage
+from relay.state.memory import MemoryStore
+from tests.kit.policy import engine_of, verdict_on
+from tests.kit.services import FakeClock, World
+from tests.kit.zones import FakeResolver
+
+HOUR = timedelta(hours=1)
+
+
+class Counter:
+    """A check with a store and a clock of its own, asked for one stage after the other."""
+
+    def __init__(self, limits, store=None):
+        self.engine = engine_of(limits)
+        self.clock = FakeClock()
+        self.store = store or MemoryStore()
+        self.check = RateCheck(self.store, self.clock)
+
+    def ask(self, stage, facts, *, tier=None, message=b""):
+        case = Case(peer=Endpoint("192.0.2.1", 1), listener="public", message=message)
+        if tier is not None:
+            case.identity = Identity("acme", tier=tier)
+        case.facts, case.limits = Facts(facts), self.engine.limits
+        report = asyncio.run(self.check.gather(case, stage, frozenset()))
+        return tuple(report.values())
+
+
+def limit(rate="2/1h", *, count="messages", key="sender.domain", name="own", more=""):
+    return (
+        f'[[limit]]\nname = "{name}"\ncount = "{count}"\nkey = ["{key}"]\nrate = ["{rate}"]\n{more}'
+    )
+
+
+ROOM = (False, "", 0)
+ACME = {"sender.domain": "acme.example"}
+
+
+def test_as_many_are_admitted_as_the_limit_says_and_then_when_there_is_room_again():
+    counter = Counter(limit())
+    answers = [counter.ask(Stage.SENDER, ACME) for _ in range(3)]
+    assert answers == [ROOM, ROOM, (True, "own", 1800)]
+    counter.clock.advance(timedelta(seconds=600))
+    assert counter.ask(Stage.SENDER, ACME) == (True, "own", 1200)
+    counter.clock.advance(timedelta(seconds=1200))
+    assert counter.ask(Stage.SENDER, ACME) == ROOM
+
+
+def test_each_value_of_the_key_has_a_counter_of_its_own():
+    counter = Counter(limit("1/1h"))
+    assert counter.ask(Stage.SENDER, ACME) == ROOM
+    assert counter.ask(Stage.SENDER, {"sender.domain": "globex.example"}) == ROOM
+    assert counter.ask(Stage.SENDER, ACME)[0]
+
+
+def test_nobody_is_not_counted():
+    counter = Counter(limit("1/1h"))
+    assert [counter.ask(Stage.SENDER, {"sender.domain": ""}) for _ in range(3)] == [ROOM] * 3
+
+
+def test_all_windows_are_charged_or_none():
+    counter = Counter(limit("2/1m") + limit("3/1h", name="slow"))
+    assert [counter.ask(Stage.SENDER, ACME)[0] for _ in range(4)] == [False, False, True, True]
+    counter.clock.advance(timedelta(minutes=1))
+    # what was refused was not charged to the slow one: there is room for a third
+    assert counter.ask(Stage.SENDER, ACME) == ROOM
+    exceeded, name, seconds = counter.ask(Stage.SENDER, ACME)
+    assert (exceeded, name) == (True, "slow"), "the longest wait is told"
+    assert 1100 < seconds <= 1200
+
+
+@pytest.mark.parametrize(
+    ("tier", "admitted"), [(None, 1), (Tier.NEW, 2), (Tier.VERIFIED, 3), (Tier.TRUSTED, 9)]
+)
+def test_the_tier_says_how_much(tier, admitted):
+    tiers = 'tier = { unknown = ["1/1h"], new = ["2/1h"], trusted = [] }'
+    counter = Counter(limit("3/1h", more=tiers))
+    answers = [counter.ask(Stage.SENDER, ACME, tier=tier)[0] for _ in range(9)]
+    assert answers.count(False) == admitted
+
+
+def test_bytes_count_as_many_as_there_are():
+    counter = Counter(limit("1kB/1h", count="bytes"))
+    assert counter.ask(Stage.MESSAGE, ACME, message=b"x" * 600) == ROOM
+    assert counter.ask(Stage.MESSAGE, ACME, message=b"x" * 600) == (True, "own", 720)
+    assert counter.ask(Stage.MESSAGE, ACME, message=b"x" * 1001) == (True, "own", -1)
+    assert counter.ask(Stage.MESSAGE, ACME) == ROOM, "an empty one"
+
+
+def test_what_the_key_depends_on_must_be_known():
+    counter = Counter(limit())
+    report = counter.ask(Stage.SENDER, {"sender.domain": Missing("no answer")})
+    assert report == (Missing("no answer"),) * 3
+
+
+def test_a_store_that_is_away_is_not_a_yes():
+    class Away(MemoryStore):
+        async def spend(self, charges, now):
+            raise Unavailable("store")
+
+    with pytest.raises(Unavailable):
+        Counter(limit(), Away()).ask(Stage.SENDER, ACME)
+
+
+def test_values_cannot_be_mixed_up_and_long_ones_stay_short():
+    keys = []
+
+    class Listening(MemoryStore):
+        async def spend(self, charges, now):
+            keys.extend(charge.key for charge in charges)
+            return await super().spend(charges, now)
+
+    text = '[[limit]]\nname = "own"\ncount = "messages"\nkey = ["sender.local", "sender.domain"]\nrate = ["1/1h"]'
+    counter = Counter(text, Listening())
+    for local, domain in [("a|b", "c"), ("a", "b|c"), ("x" * 300, "y" * 300), ("\udc80", "z")]:
+        assert counter.ask(Stage.SENDER, {"sender.local": local, "sender.domain": domain}) == ROOM
+    assert len(set(keys)) == 4
+    assert max(map(len, keys)) < 150
+
+
+# --- through the rules ------------------------------------------------------------------------------
+
+RULE = """
+[[rule]]
+name = "over"
+at = "{stage}"
+when = "{when}"
+then = "defer"
+reply = "451 4.7.1 {{rate.{prefix}limit}}, in {{rate.{prefix}retry_after}} s"
+"""
+
+
+def judged(world, limits, rule, stage, *, times=3, **known):
+    tools = Tools("edge.example.org", world.clock, FakeResolver(), world.store, offload)
+    case = Case(peer=Endpoint("192.0.2.1", 1), listener="public", **known)
+    engine = engine_of(limits + rule)
+    return [verdict_on(engine, stage, case, tools) for _ in range(times)]
+
+
+STAGES = [
+    (Stage.CONNECT, "connections", "peer.network", "connect_"),
+    (Stage.SENDER, "messages", "sender.domain", ""),
+    (Stage.RECIPIENT, "recipients", "peer.network", "recipient_"),
+    (Stage.MESSAGE, "bytes", "sender.domain", "message_"),
+]
+KNOWN = {
+    "sender": Sender(Address("a", "acme.example")),
+    "recipient": Recipient(Address("b", "dest.example")),
+    "message": b"x",
+}
+
+
+@pytest.mark.parametrize(("stage", "count", "key", "prefix"), STAGES)
+def test_a_rule_charges_by_asking_and_its_words_do_not_charge_again(stage, count, key, prefix):
+    rule = RULE.format(stage=stage, when=f"rate.{prefix}exceeded", prefix=prefix)
+    first, second, third = judged(World(), limit(count=count, key=key), rule, stage, **KNOWN)
+    assert first.reply is None
+    assert second.reply is None
+    assert str(third.reply) == "451 4.7.1 own, in 1800 s"
+
+
+def test_who_is_refused_anyway_is_not_charged():
+    world = World()
+    condition = RULE.format(stage="sender", when="sender.local == 'b' && rate.exceeded", prefix="")
+    assert all(v.reply is None for v in judged(world, limit(), condition, Stage.SENDER, **KNOWN))
+    plain = RULE.format(stage="sender", when="rate.exceeded", prefix="")
+    assert [v.reply is None for v in judged(world, limit(), plain, Stage.SENDER, **KNOWN)] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 900), st.sampled_from("ab")), max_size=60),
+    st.integers(1, 8),
+    st.integers(1, 20),
+)
+@settings(deadline=None)
+def test_no_window_of_any_client_ever_holds_more_than_the_limit_and_its_refill(
+    arrivals, fast, slow
+):
+    """Over any span, no more than the limit and what that span lets flow after."""
+    counter = Counter(limit(f"{fast}/10m") + limit(f"{slow}/1h", name="slow"))
+    now, admitted = 0.0, []
+    for pause, who in arrivals:
+        counter.clock.advance(timedelta(seconds=pause))
+        now += pause
+        exceeded, name, seconds = counter.ask(Stage.SENDER, {"sender.domain": who})
+        if exceeded:
+            assert seconds > 0
+            assert name in {"own", "slow"}
+        else:
+            admitted.append((now, who))
+    for who in "ab":
+        times = [moment for moment, each in admitted if each == who]
+        for allowed, period in ((fast, 600), (slow, 3600)):
+            for first in range(len(times)):
+                for last in range(first, len(times)):
+                    span = times[last] - times[first]
+                    assert last - first + 1 <= allowed + span * allowed / period + 0.51
+
+
+@given(st.integers(1, 6), st.integers(2, 600))
+@settings(deadline=None)
+def test_who_waits_as_told_is_admitted(allowed, period):
+    counter = Counter(limit(f"{allowed}/{period}s"))
+    for _ in range(allowed):
+        assert counter.ask(Stage.SENDER, ACME) == ROOM
+    _, _, seconds = counter.ask(Stage.SENDER, ACME)
+    counter.clock.advance(timedelta(seconds=seconds))
+    assert counter.ask(Stage.SENDER, ACME) == ROOM
