@@ -27,6 +27,7 @@ from relay.mailauth.keyring import NO_KEYS, Keyring
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.pins import format_pin, parse_pin
 from relay.policy_files import DEFAULTS, Policies, Stack, load_policies
+from relay.state.redis_address import password_of, tls_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         RevocationAuthority,
         Route,
         Settings,
+        State,
     )
     from relay.toml_lines import KeyPath
 
@@ -128,6 +130,7 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
     policies = loader.load_policies(allowlist)
     country_of = loader.load_countries(settings.checks.country_database)
     keyring = load_keyring(settings.dkim, loader.load_signing_key)
+    loader.check_state(settings.state)
     loader.raise_mistakes()
     return Material(
         settings, allowlist, listeners, routes, policies, authorities, country_of, keyring
@@ -239,6 +242,12 @@ class _Loader:
 
     def load_signing_key(self, position: int, key: DkimKey) -> SigningKey | None:
         return self._attempt(("dkim", "key", position, "key"), read_signing_key, key)
+
+    def check_state(self, state: State) -> None:
+        """Try the files that are needed to reach the store."""
+        if state.kind == "redis":
+            self._attempt(("state", "password_file"), password_of, state)
+            self._attempt(("state", "ca"), tls_context, state)
 
     def raise_mistakes(self) -> None:
         """Raise the first mistake with all others, if there was any."""

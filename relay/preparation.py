@@ -16,6 +16,7 @@ import structlog
 from relay.http_process import http_addresses
 from relay.net.listener import open_sockets
 from relay.revocation.stapling import unmet_demands
+from relay.state.sqlite_file import open_file
 
 if TYPE_CHECKING:
     import socket
@@ -34,6 +35,7 @@ __all__ = [
     "close_all",
     "open_listeners",
     "prepare_state",
+    "prepare_store",
     "raise_descriptor_limit",
 ]
 
@@ -121,6 +123,13 @@ def prepare_state(
             remedy="make it writable, or set `state_dir`",
             at=("state_dir",),
         ) from error
+
+
+def prepare_store(configuration: Configuration) -> None:
+    """Make the state's file, or see that it can be used; it is not kept open, for workers are forked later."""
+    settings = configuration.settings
+    if settings.state.kind == "sqlite":
+        open_file(settings.state_dir).close()
 
 
 def close_all(sockets: Iterable[socket.socket]) -> None:

@@ -41,6 +41,7 @@ from relay.preparation import (
     close_all,
     open_listeners,
     prepare_state,
+    prepare_store,
     raise_descriptor_limit,
 )
 from relay.state_process import StateProcess, keep_up_state
@@ -129,6 +130,7 @@ class Supervisor:
         self._control = prepare_state(
             self._configuration, lambda path: ControlServer(path, self._selector, self._serve)
         )
+        prepare_store(self._configuration)
         self._audit = AuditLog(
             self._settings.audit.path, sync="second", node=self._settings.hostname
         )

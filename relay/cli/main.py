@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import ca, cert, dkim, pin
+from relay.cli import ban, ca, cert, dkim, pin
 from relay.cli.cert_life import needs_renewal, renew, revoke
 from relay.cli.check import check
 from relay.cli.demo import demo
@@ -65,6 +65,7 @@ cert.app.command()(invitations)
 cert.app.command()(enroll)
 app.add_typer(pin.app, name="pin")
 app.add_typer(dkim.app, name="dkim")
+app.add_typer(ban.app, name="ban")
 app.command()(send)
 app.command()(explain)
 app.command()(status)

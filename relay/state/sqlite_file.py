@@ -101,24 +101,17 @@ def open_file(folder: Path) -> sqlite3.Connection:
         ConfigurationError: a newer Gatepost has written it, or it may not be opened.
     """
     path = folder / FILE_NAME
-    lock = Lock(folder / "store.opening")  # one at a time: two may find the same file damaged
-    lock.take()
     try:
-        try:
-            return _open(path)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise ConfigurationError(
-                    f"cannot be opened: {error}", remedy="check its mode and the disk", path=path
-                ) from error
-            _put_aside(path, error)
-            return _open(path)
-    except OSError as error:
+        with contextlib.closing(Lock(folder / "store.opening")) as lock:
+            lock.take()  # one at a time: two may find the same file damaged
+            return _open_or_begin_anew(path)
+    except (OSError, sqlite3.OperationalError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigurationError(
-            f"cannot be opened: {error.strerror}", remedy="check the folder's mode", path=path
+            f"cannot be opened: {reason}",
+            remedy="check the folder, its mode and the disk",
+            path=path,
         ) from error
-    finally:
-        lock.close()
 
 
 def is_busy(error: sqlite3.Error) -> bool:
@@ -174,6 +167,16 @@ def _taken(lock: Lock) -> Iterator[None]:
         yield
     finally:
         lock.give()
+
+
+def _open_or_begin_anew(path: Path) -> sqlite3.Connection:
+    try:
+        return _open(path)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        _put_aside(path, error)
+        return _open(path)
 
 
 def _open(path: Path) -> sqlite3.Connection:

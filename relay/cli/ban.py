@@ -1,0 +1,199 @@
+"""`gatepost ban`: networks that are refused, for a time or for good; what the policy has put in force, too."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from relay.cli.context import ConfigOption, JsonOption, load_configuration
+from relay.cli.operator_acts import operator, put_on_record
+from relay.cli.output import emit, fail, progress, table
+from relay.cli.site import find_site
+from relay.errors import ConfigurationError
+from relay.model import Restriction, RestrictionKind
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from rich.console import Console
+
+    from relay.ports import Store
+
+__all__ = ["add", "app", "list_restrictions", "remove"]
+
+app = typer.Typer(no_args_is_help=True)
+
+_T = TypeVar("_T")
+
+
+@app.callback()
+def _group() -> None:
+    """Who is refused: networks, and identities that the policy has suspended."""
+
+
+@app.command()
+def add(
+    network: Annotated[
+        str, typer.Argument(help="192.0.2.7, 192.0.2.0/24 or 2001:db8::/64.", show_default=False)
+    ],
+    *,
+    reason: Annotated[
+        str,
+        typer.Option(help="Why; for you and the audit, not for the client.", show_default=False),
+    ],
+    duration: Annotated[
+        str, typer.Option("--for", help="For how long: 30m, 2h, 7d; else until `ban remove`.")
+    ] = "",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a network, on all nodes that share the state, within a second."""
+    now = time.time()
+    subject, until = _network(network), _end(now, duration)
+
+    async def act(store: "Store") -> Restriction:
+        former = [
+            each
+            for each in await store.restrictions()
+            if (each.kind, each.subject) == (RestrictionKind.BAN, subject)
+        ]
+        times = 1 + max((each.times for each in former), default=0)
+        ban = Restriction(RestrictionKind.BAN, subject, reason, operator(), now, until, times)
+        await store.restrict(ban)
+        return ban
+
+    ban = _ask(config, act)
+    end = {"until": _moment(until)} if until is not None else {}
+    put_on_record(find_site(config), "ban.add", subject, reason=reason, **end)
+    emit(_described(ban), as_json=as_json, human=lambda console: _show(console, [ban]))
+
+
+@app.command()
+def remove(
+    subject: Annotated[
+        str,
+        typer.Argument(
+            help="A network as `ban list` shows it, or an identity.", show_default=False
+        ),
+    ],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take a ban back, or the suspension of an identity that a rule has imposed. Exit code 1: there was none."""
+    kind = RestrictionKind.BAN
+    try:
+        subject = _network(subject)
+    except ConfigurationError:
+        kind = RestrictionKind.SUSPENSION
+    was_there = _ask(config, lambda store: store.lift(kind, subject))
+    if not was_there:
+        fail(f"{subject} is not under a {kind}")
+    put_on_record(find_site(config), "ban.remove", subject)
+    value = {"kind": str(kind), "subject": subject, "removed": True}
+    emit(value, as_json=as_json, human=lambda console: console.print(f"{subject}: {kind} removed"))
+
+
+@app.command("list")
+def list_restrictions(
+    *,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is over, but remembered.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List who is refused, since when, until when and why."""
+    now = time.time()
+
+    async def act(store: "Store") -> list[Restriction]:
+        found = await store.restrictions()
+        shown = [each for each in found if everything or each.is_in_force(now)]
+        return sorted(shown, key=lambda each: (each.kind, -each.since))
+
+    found = _ask(config, act)
+    emit(
+        [_described(each) for each in found],
+        as_json=as_json,
+        human=lambda console: _show(console, found),
+    )
+
+
+def _ask(config: Path | None, act: "Callable[[Store], Awaitable[_T]]") -> _T:
+    """Do something with the store of a configuration."""
+    from relay.state.opening import open_store
+
+    settings = load_configuration(config).settings
+    if settings.state.kind == "memory":
+        remedy = 'use `[state] kind = "sqlite"` or "redis"'
+        raise ConfigurationError("each worker keeps its state to itself", remedy=remedy)
+    if settings.state.kind == "sqlite" and not settings.state_dir.is_dir():
+        raise ConfigurationError(
+            f"the state folder {settings.state_dir} is not there",
+            remedy="start the relay once with `gatepost run`, or make the folder",
+        )
+
+    async def asked() -> _T:
+        store = open_store(settings.state, settings.state_dir)
+        try:
+            return await act(store)
+        finally:
+            await store.close()
+
+    with progress("Asking the store"):
+        return asyncio.run(asked())
+
+
+def _network(text: str) -> str:
+    from relay.settings import parse_network
+
+    try:
+        return str(parse_network(text))
+    except ValueError as error:
+        problem, _, remedy = str(error).partition("; ")
+        raise ConfigurationError(problem, remedy=remedy) from None
+
+
+def _end(now: float, duration: str) -> float | None:
+    from relay.settings import parse_duration
+
+    if not duration:
+        return None
+    try:
+        found: timedelta = parse_duration(duration)
+        datetime.fromtimestamp(now, UTC) + found
+    except (ValueError, OverflowError):
+        found = timedelta()
+    if not found:
+        remedy = "write it as 30m, 2h or 7d"
+        raise ConfigurationError(f"--for: {duration!r} is no duration", remedy=remedy)
+    return now + found.total_seconds()
+
+
+def _described(restriction: Restriction) -> dict[str, object]:
+    until = restriction.until
+    return {
+        "kind": str(restriction.kind),
+        "subject": restriction.subject,
+        "reason": restriction.reason,
+        "by": restriction.by,
+        "since": _moment(restriction.since),
+        "until": None if until is None else _moment(until),
+        "times": restriction.times,
+    }
+
+
+def _show(console: "Console", restrictions: list[Restriction]) -> None:
+    headings = ("kind", "subject", "until", "times", "by", "since", "reason")
+    described = [_described(each) for each in restrictions]
+    rows = (
+        tuple(each[key] or ("for good" if key == "until" else "") for key in headings)
+        for each in described
+    )
+    console.print(table(headings, rows))
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
