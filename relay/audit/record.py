@@ -94,6 +94,7 @@ FIELDS: Final = MappingProxyType(
         "outcome": "`delivered` (the next hop has it), `deferred` (4xx) or `rejected` (5xx).",
         "reply": "The SMTP reply the client was given.",
         "rule": "What refused: a rule's name, `trust`, `next_hop`, or a violation of the protocol.",
+        "stage": "Where a rule has refused: `connect`, `hello`, `sender`, `recipient` or `message`.",
         "facts": "What was found out for the decision: the facts that the rules asked name, and in a "
         'transaction those of all stages. `{"missing": ...}` for one that could not be found out.',
         "recipient_facts": "The facts of each recipient of a message, in their order.",
