@@ -21,7 +21,7 @@ OUTCOMES = {
     "silent": ("unreachable", 451, "no whole answer within 2 s"),
     "forging": ("unreachable", 451, "its signature is wrong"),
     "rolling-back": ("revoked", 554, "the newer list 7 is in use"),
-    "silent-responder": ("unreachable", 451, "no whole answer within 1.0 s"),
+    "silent-responder": ("unreachable", 451, "no whole answer within 1 s"),
 }
 
 
