@@ -4,7 +4,7 @@ import random
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,11 +14,13 @@ from cryptography import x509
 
 from relay.ca_lists import CaLists
 from relay.cli.context import ConfigOption, JsonOption
+from relay.cli.fleet import has_state, restrict
 from relay.cli.operator_acts import operator, put_on_record
 from relay.cli.output import emit, fail
 from relay.cli.secrets import PassphraseFileOption, read_passphrase
 from relay.cli.site import Site, find_site
 from relay.errors import ConfigurationError, GatepostError
+from relay.model import Restriction, RestrictionKind
 from relay.pki.certificate import Certificate
 from relay.renewal import Renewal, due_at, read_leaf
 from relay.renewal import renew as renew_files
@@ -176,12 +178,14 @@ def revoke(
 ) -> None:
     """Revoke the valid certificates of a name, or one by its serial number; the list is new at once.
 
-    It is recorded with your name and the time, and cannot be taken back. Pins stay on the allowlist.
+    Running relays refuse them within a second, on all nodes that share the state, pinned or not. It is recorded with your name and the time, and cannot be taken back. Pins stay on the allowlist.
     """
     site = find_site(config)
     lists = CaLists(site.ca)
     passphrase = read_passphrase(passphrase_file)
+    certificates = {each.serial: each for each in lists.find(target)}
     records = lists.revoke(target, x509.ReasonFlags(reason), operator(), passphrase)
+    problem = _tell_nodes(site, [certificates[each["serial"]] for each in records], reason)
     for record in records:
         put_on_record(site, "cert.revoke", record["name"], serial=record["serial"], reason=reason)
 
@@ -189,9 +193,26 @@ def revoke(
         for record in records:
             console.print(f"revoked      {record['name']}, serial {record['serial']} ({reason})")
         console.print(f"new list     {lists.path}")
-        console.print(f"A pin may still let the key in: gatepost pin remove {records[0]['name']}")
+        console.print(f"If the key is lost, too: gatepost pin remove {records[0]['name']}")
 
     emit({"revoked": records, "crl": lists.path}, as_json=as_json, human=human)
+    if problem:
+        fail(f"revoked; workers hear of it by the list only: {problem}")
+
+
+def _tell_nodes(site: Site, certificates: Sequence[Certificate], reason: Reason) -> str:
+    """Have all nodes refuse certificates at once, whatever lists they read; return what went wrong."""
+    if not has_state(site):
+        return ""
+    now = time.time()
+    # For good: with `chain = "pin-only"` the certificate would be let in when it has expired.
+    revocations = [
+        Restriction(
+            RestrictionKind.REVOCATION, f"cert:sha256:{each.sha256}", reason, operator(), now
+        )
+        for each in certificates
+    ]
+    return restrict(site, revocations)
 
 
 def _path_of(site: Site, what: str) -> Path:

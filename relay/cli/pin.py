@@ -14,6 +14,7 @@ from relay.allowlist_file import (
     suspend_identity,
 )
 from relay.cli.context import ConfigOption, JsonOption
+from relay.cli.fleet import has_state, lift, restrict
 from relay.cli.identity_options import (
     ChainOption,
     ContactOption,
@@ -26,10 +27,10 @@ from relay.cli.identity_options import (
     identity_values,
 )
 from relay.cli.operator_acts import operator, put_on_record
-from relay.cli.output import emit, progress, table
-from relay.cli.site import find_site
-from relay.errors import ConfigurationError
-from relay.model import Identity, Suspension
+from relay.cli.output import emit, fail, progress, table
+from relay.cli.site import Site, find_site
+from relay.errors import ConfigurationError, GatepostError
+from relay.model import Identity, Restriction, RestrictionKind, Suspension
 from relay.pinning import prepare_pinning
 from relay.pki.pins import PinKind, format_pin, parse_pin, pin_forms, pin_of_pem
 
@@ -141,25 +142,60 @@ def suspend(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Refuse an identity for now, with 550 5.7.13; its live sessions end within a second."""
+    """Refuse an identity for now, with 550 5.7.13; its live sessions end within a second, on all nodes."""
     site = find_site(config)
     now = datetime.now(UTC).replace(microsecond=0)
     until = now + _duration(duration) if duration else None
+    suspension = Suspension(reason, operator(), now, until)
     with progress("editing the allowlist"):
-        suspend_identity(site.allowlist, name, Suspension(reason, operator(), now, until))
+        suspend_identity(site.allowlist, name, suspension)
+    problem = _tell_nodes(site, name, suspension)
     end = {"until": until.isoformat()} if until else {}
     put_on_record(site, "pin.suspend", name, reason=reason, **end)
     _answer(site.allowlist, name, as_json=as_json)
+    if problem:
+        fail(f"suspended here, other nodes have not heard of it: {problem}; give the command again")
+
+
+def _tell_nodes(site: Site, name: str, suspension: Suspension) -> str:
+    """Have all nodes of a fleet suspend an identity, too; return what went wrong, or ""."""
+    if not has_state(site, elsewhere=True):
+        return ""  # all workers read the allowlist
+    assert suspension.at is not None
+    restriction = Restriction(
+        RestrictionKind.SUSPENSION,
+        name,
+        suspension.reason,
+        suspension.by,
+        suspension.at.timestamp(),
+        suspension.until.timestamp() if suspension.until else None,
+    )
+    return restrict(site, [restriction])
 
 
 @app.command()
 def restore(name: NameArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """End a suspension."""
+    """End a suspension: that of the allowlist, and on all nodes what a rule or `pin suspend` has imposed."""
     site = find_site(config)
-    with progress("editing the allowlist"):
-        restore_identity(site.allowlist, name)
-    put_on_record(site, "pin.restore", name)
+    is_suspended_here = _find(site.allowlist, name).suspended is not None
+    if is_suspended_here:
+        with progress("editing the allowlist"):
+            restore_identity(site.allowlist, name)
+    problem = ""
+    was_lifted = False
+    if has_state(site):
+        try:
+            was_lifted = lift(site, RestrictionKind.SUSPENSION, name)
+        except GatepostError as error:
+            problem = f"other suspensions may be in force: {error}; give the command again"
+    if not (is_suspended_here or was_lifted or problem):
+        remedy = "see who is with `gatepost pin list` and `gatepost ban list`"
+        raise ConfigurationError(f"{name} is not suspended", remedy=remedy, path=site.allowlist)
+    if is_suspended_here or was_lifted:
+        put_on_record(site, "pin.restore", name)
     _answer(site.allowlist, name, as_json=as_json)
+    if problem:
+        fail(problem)
 
 
 def _duration(text: str) -> timedelta:

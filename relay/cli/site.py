@@ -17,7 +17,7 @@ from relay.cli.partner_guide import Edge
 from relay.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from relay.settings import Listener, Settings
+    from relay.settings import Listener, Settings, State
 
 __all__ = ["Site", "find_site"]
 
@@ -40,6 +40,9 @@ class Site(NamedTuple):
     est_url: str = ""
     """Where partners enrol; "" if nowhere."""
     est_lifetime: timedelta = timedelta(days=90)
+    state: State | None = None
+    """What nodes remember together; None before there is a configuration."""
+    state_dir: Path | None = None
 
 
 def find_site(config: Path | None) -> Site:
@@ -76,6 +79,8 @@ def find_site(config: Path | None) -> Site:
         settings.hostname,
         _est_url(settings),
         settings.est.lifetime,
+        settings.state,
+        settings.state_dir,
     )
 
 
