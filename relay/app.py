@@ -44,6 +44,7 @@ from relay.revocation.folder import CrlFolder
 from relay.revocation.ocsp_news import News, OcspUrls
 from relay.revocation.ocsp_view import OcspView
 from relay.revocation.view import CrlView
+from relay.state.last_known import LastKnown
 from relay.state.opening import open_store
 from relay.state.watching import Watcher
 from relay.tls.profile import PROFILES
@@ -168,7 +169,9 @@ class Worker:
         )
         self._policies = LivePolicies(self._blueprint.material.policies)
         store = open_store(settings.state, settings.state_dir)
-        watcher = Watcher(store, clock, self._restrictions_changed)
+        is_elsewhere = settings.state.kind == "redis"
+        last_known = LastKnown(settings.state_dir / "restrictions.json") if is_elsewhere else None
+        watcher = Watcher(store, clock, self._restrictions_changed, last_known)
         resolver = open_resolver(settings.dns)
         crls = CrlView(
             settings.revocation.grace,

@@ -1,8 +1,8 @@
 """Keeps a view of the restrictions up to date, so that the mail path looks them up without waiting.
 
 While the store is away the last known ones stay in force, and what it has lost meanwhile it gets back:
-a server that was started empty, or a replica that takes over, must not let in whom others know. Knows the store's port, and nothing of what
-follows from a restriction.
+a server that was started empty, or a replica that takes over, must not let in whom others know. Knows
+the store's port, and nothing of what follows from a restriction.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from relay.model import Restriction, RestrictionKind
     from relay.ports import Clock, Store
+    from relay.state.last_known import LastKnown
 
 __all__ = ["Watcher"]
 
@@ -45,24 +46,34 @@ class Watcher:
         store: where the restrictions are.
         clock: moves the view's time on.
         on_change: called when restrictions have come or gone, not when one ends by itself.
+        last_known: where to keep what is known, if the store is elsewhere.
     """
 
-    def __init__(self, store: Store, clock: Clock, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        on_change: Callable[[], None],
+        last_known: LastKnown | None = None,
+    ) -> None:
         self.view = Restrictions()
         self._store = store
         self._clock = clock
         self._on_change = on_change
+        self._last_known = last_known
         self._version = -1
         self._unsent: dict[tuple[RestrictionKind, str], Restriction] = {}
         self._problem = ""
 
     async def start(self) -> None:
-        """Read what is in force, before mail is taken; if the store is away, only a log line comes of it."""
+        """Read what is in force, before mail is taken; what was last known, if the store is away."""
         self._tick()
         try:
             await self._take_up(await self._store.version())
         except Unavailable as error:
             self._note(str(error))
+            for restriction in self._last_known.read() if self._last_known else ():
+                self.view.put(restriction)
 
     async def run(self) -> None:
         """Go on watching until cancelled."""
@@ -126,6 +137,8 @@ class Watcher:
         self.view.is_known = True
         if changed:
             self._on_change()
+            if self._last_known is not None:
+                await asyncio.to_thread(self._last_known.write, tuple(self.view))
 
     def _missing(
         self, found: Collection[tuple[RestrictionKind, str]]
