@@ -155,7 +155,15 @@ class Judging:
 
     def evidence(self) -> dict[str, object]:
         """What the decisions on a message rest on, for the record."""
-        return evidence.judged(self._transaction, self.shadow, self.recipients)
+        return evidence.judged(self._whole(Stage.MESSAGE), self.shadow, self.recipients)
+
+    def breach(self, stage: Stage, verdict: Verdict) -> dict[str, object]:
+        """What a refusal at a stage rests on, for the record."""
+        return evidence.breach(stage, self._whole(stage), verdict.shadow)
+
+    def _whole(self, stage: Stage) -> Facts:
+        """All that decisions up to a stage rest on: what could not be found out earlier, too."""
+        return Facts({**self._connection, **self.facts(stage)})
 
     def _facts_at(self, stage: Stage) -> Facts:
         if stage is Stage.RECIPIENT:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from relay.inbound.authentication_results import AuthenticationResults
     from relay.inbound.judging import Panel
     from relay.inbound.signing import Signing
+    from relay.mail.hygiene import Hygiene
     from relay.model import Delivery, Recipient, Restriction, TrustDecision
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
@@ -76,6 +78,7 @@ class Services:
     statistics: Statistics
     authentication_results: AuthenticationResults
     signing: Signing | None = None
+    hygiene: Mapping[tuple[str, str], Hygiene] = MappingProxyType({})
 
 
 class Session:
@@ -244,8 +247,7 @@ class Session:
             if verdict.reply is None:
                 return True
             reply, rule = verdict.reply, verdict.rule
-            facts = self._judging.facts(Stage.CONNECT)
-            fields = evidence.breach(Stage.CONNECT, facts, verdict.shadow)
+            fields = self._judging.breach(Stage.CONNECT, verdict)
             self._ending = reply  # so that what is imposed does not end it once more
             await self._impose(verdict.sanction)
         self._turn_away(reply, rule, fields)
@@ -490,6 +492,7 @@ class Session:
                     case, self._judging.facts(Stage.MESSAGE), self._origin.client
                 ),
                 forged=authentication.forged(block),
+                hygiene=self._services.hygiene.get((self._listener.name, transaction.route.name)),
             )
             if self._services.signing is not None:
                 chunks = await self._services.signing.sign(chunks, case)
@@ -550,8 +553,7 @@ class Session:
         self._services.statistics.count("refused")
         self._record(
             "refusal",
-            evidence.refusal(self._case, told, verdict.rule)
-            | evidence.breach(stage, self._judging.facts(stage), verdict.shadow),
+            evidence.refusal(self._case, told, verdict.rule) | self._judging.breach(stage, verdict),
         )
         if verdict.sanction is None:
             self._engine.answer(told)

@@ -197,6 +197,7 @@ class Engine:
         self, rules: Iterable[Rule], language: Language, limits: Iterable[Limit] = ()
     ) -> None:
         self.rules = tuple(rules)
+        self._language = language
         self.limits: dict[Stage, tuple[Limit, ...]] = _by_stage(limits)
         self._limit_keys = {
             stage: frozenset(name for limit in here for name in limit.key)
@@ -215,6 +216,11 @@ class Engine:
     def plan(self, stage: Stage) -> Plan | None:
         """The rules of a stage; None if there are none."""
         return self._plans[stage]
+
+    def only(self, keep: Callable[[Rule], bool]) -> Engine:
+        """Return an engine with some of the rules."""
+        limits = (limit for here in self.limits.values() for limit in here)
+        return Engine(filter(keep, self.rules), self._language, limits)
 
     def askable(self, pending: tuple[Need, ...], facts: Facts) -> tuple[Need, ...]:
         """Return what of the facts in question can be asked for now.
