@@ -11,6 +11,7 @@ import asyncio
 import base64
 import gc
 import json
+import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from relay.live_policy import (
     offload,
 )
 from relay.live_trust import LiveTrust
+from relay.mail.hygiene import hygiene_by_way
 from relay.net.clock import SystemClock
 from relay.net.dialer import TcpDialer
 from relay.net.listener import read_proxy_header, serve
@@ -80,6 +82,8 @@ class Blueprint:
     material: Material
     server_tls: Mapping[str, ServerTls]
     routes: RouteTable
+    pseudonym_key: bytes
+    """Makes names and addresses of the inside anonymous; drawn anew each time, and kept nowhere."""
 
 
 def build(material: Material) -> Blueprint:
@@ -114,6 +118,7 @@ def build(material: Material) -> Blueprint:
             ],
             hostname=settings.hostname,
         ),
+        pseudonym_key=secrets.token_bytes(32),
     )
 
 
@@ -220,6 +225,7 @@ class Worker:
             statistics=self._row,
             authentication_results=make_authentication_results(settings, panel),
             signing=self._signing(clock),
+            hygiene=hygiene_by_way(settings, self._blueprint.pseudonym_key),
         )
         # What was made before the fork stays for good: the collector need not look at it again. It
         # must not look even once: that writes to each object, and 13 MiB would no longer be shared.

@@ -5,11 +5,13 @@ Pure: knows the settings' meaning, no file and no socket. `config.py` adds the p
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from relay.errors import ConfigurationError
+from relay.mail.hygiene import is_indispensable
 from relay.mistakes import Mistake
 from relay.net.name_servers import parse_name_server
 from relay.pki.patterns import canonical_domain
@@ -38,6 +40,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_state(settings.state)
     yield from _check_revocation(settings)
     yield from _check_dkim(settings.dkim)
+    yield from _check_removed_headers(settings)
 
 
 def is_loopback(host: str) -> bool:
@@ -338,6 +341,24 @@ def _check_dkim(dkim: Dkim) -> Iterator[Mistake]:
                 "give each its own selector",
             )
         seen.add(name)
+
+
+def _check_removed_headers(settings: Settings) -> Iterator[Mistake]:
+    lists: list[tuple[KeyPath, tuple[str, ...]]] = [
+        (("listener", position), listener.remove_headers)
+        for position, listener in enumerate(settings.listener)
+    ]
+    lists += [(("route", name), route.remove_headers) for name, route in settings.route.items()]
+    for key, names in lists:
+        for position, name in enumerate(names):
+            place = (*key, "remove_headers", position)
+            # RFC 5322 3.6.8: printable, and no colon
+            if not re.fullmatch(r"[!-)+-9;-~]+\*?", name):
+                remedy = 'write the name alone, as "X-Originating-IP" or "X-Internal-*"'
+                yield Mistake(place, f'`remove_headers`: "{name}" is no header field', remedy)
+            elif is_indispensable(name):
+                remedy = "leave it out; for Received there is `received`"
+                yield Mistake(place, f'`remove_headers`: mail can\'t do without "{name}"', remedy)
 
 
 # --- revocation -----------------------------------------------------------------------------

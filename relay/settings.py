@@ -279,6 +279,16 @@ class Listener(Table):
     for those that come with the relay. A later file replaces a rule of an earlier one by its name.
     `[]`: no rules but those of the allowlist."""
 
+    remove_headers: tuple[str, ...] = ()
+    """Header fields to take out of mail that comes in here: names, `"X-Internal-*"` for all that begin so, and
+    `"defaults"` for what commonly tells of the inside (X-Originating-IP and its like, Bcc). A field that a
+    signature in the message covers stays."""
+
+    received: Literal["keep", "pseudonymise", "remove"] = "keep"
+    """What becomes of Received fields of those before us, and of the client's name and address in ours.
+    `pseudonymise`: names and addresses are replaced; one that comes again has the same pseudonym until the
+    next start or reload, and the audit trail knows the real one. `remove`: the fields are taken out. Signed ones stay."""
+
     max_connections_per_address: int = Field(default=50, ge=0)
     """Connections from one address at a time, over all workers; 0: no limit."""
 
@@ -327,6 +337,12 @@ class Route(Table):
 
     recipient_cache: Duration = timedelta(minutes=5)
     """How long the answer "yes" of the next hop to a recipient is remembered; "no" at most a minute."""
+
+    remove_headers: tuple[str, ...] = ()
+    """Header fields to take out of mail that goes this way, besides those of the listener: see there."""
+
+    received: Literal["keep", "pseudonymise", "remove"] = "keep"
+    """What becomes of Received fields on this way; the stricter word, this or the listener's, counts."""
 
     max_connections: int = Field(default=100, ge=1)
     """Connections to one next hop, per worker."""

@@ -12,10 +12,9 @@ A handler always answers its event, also when the world is broken: see `failures
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
@@ -78,7 +77,7 @@ class Services:
     statistics: Statistics
     authentication_results: AuthenticationResults
     signing: Signing | None = None
-    hygiene: Mapping[tuple[str, str], Hygiene] = MappingProxyType({})
+    hygiene: Mapping[tuple[str, str], Hygiene] = field(default_factory=dict)
 
 
 class Session:

@@ -8,12 +8,13 @@ behind us would: a field that might be taken for a From field is one.
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.mail.addresses import parse_address_list
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from relay.mail.mime import Structure
     from relay.model import Address
@@ -25,6 +26,7 @@ MAX_HEADER_BYTES: Final = 256 * 1024
 
 _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 3.6.8, 4.5.8
 _END = b"\r\n\r\n"
+_NO_CHANGES: Final[Mapping[Field, bytes]] = MappingProxyType({})
 
 
 class Field(NamedTuple):
@@ -92,18 +94,27 @@ class HeaderBlock:
         _, _, raw = self.message[field.start : field.stop].partition(b":")
         return raw.replace(b"\r\n", b"").strip().decode("utf-8", "surrogateescape")
 
-    def without(self, names: Collection[bytes], others: Collection[Field] = ()) -> list[bytes]:
+    def without(
+        self,
+        names: Collection[bytes],
+        others: Collection[Field] = (),
+        changes: Mapping[Field, bytes] = _NO_CHANGES,
+    ) -> list[bytes]:
         """Return the message in pieces that leave fields out; as one and the same if none is there.
 
         Args:
             names: of fields that are left out, in lower case.
             others: more fields of this header to leave out.
+            changes: what stands in the place of fields that are not left out.
         """
         pieces: list[bytes] = []
         position = 0
         for field in self.fields:
             if field.name in names or (others and field in others):
                 pieces.append(self.message[position : field.start])
+                position = field.stop
+            elif changes and field in changes:
+                pieces += (self.message[position : field.start], changes[field])
                 position = field.stop
         if not position:
             return [self.message]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from relay.mail.headers import Field, HeaderBlock
+    from relay.mail.hygiene import Hygiene
     from relay.model import Endpoint, Envelope, TlsFacts, TrustDecision
 
 __all__ = ["Arrival", "Origin", "origin_of", "stamp"]
@@ -93,6 +94,7 @@ def stamp(
     reserved: frozenset[bytes] = frozenset(),
     results: str = "",
     forged: Collection[Field] = (),
+    hygiene: Hygiene | None = None,
 ) -> list[bytes]:
     """Return the message with our fields in front, as pieces to send one after the other.
 
@@ -107,9 +109,11 @@ def stamp(
         reserved: names in lower case of fields that only we may set, besides our own.
         results: the value of Authentication-Results; "" for none.
         forged: fields that claim to be ours and are not.
+        hygiene: what of the header is not for those behind us.
     """
+    received = origin.received if hygiene is None else hygiene.origin(origin.received)
     added = (
-        f"{origin.received}{_FOLD}"
+        f"{received}{_FOLD}"
         f"by {hostname} ({PRODUCT}) with {_protocol(origin, envelope)} id {reference}"
         f"{_for(envelope)};{_FOLD}{_date(now)}\r\n{origin.identity}"
     )
@@ -119,7 +123,10 @@ def stamp(
         added += f"{name}: {value}\r\n"
     if not block.is_separated:
         added += "\r\n"  # the message has no header: its first line must not look like one of ours
-    return [added.encode(), *block.without(_OURS | reserved if reserved else _OURS, forged)]
+    names = _OURS | reserved if reserved else _OURS
+    if hygiene is None:
+        return [added.encode(), *block.without(names, forged)]
+    return [added.encode(), *block.without(names, forged, hygiene.changes(block))]
 
 
 def _protocol(origin: Origin, envelope: Envelope) -> str:
