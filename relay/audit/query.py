@@ -10,10 +10,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from relay.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
     from typing import BinaryIO
 
@@ -43,9 +46,14 @@ def find(path: Path, reference: str) -> Iterator[Record]:
                 yield record
 
 
-def records(path: Path, containing: bytes = b"") -> Iterator[Record]:
-    """Give all records whose line contains some bytes, oldest file first. Raises as `find`."""
+def records(path: Path, containing: bytes = b"", since: datetime | None = None) -> Iterator[Record]:
+    """Give all records whose line contains some bytes, oldest file first. Raises as `find`.
+
+    Files that were written to the last time before `since` are left out whole.
+    """
     for file in files(path):
+        if since is not None and file.stat().st_mtime < since.timestamp():
+            continue
         for line in _lines(file):
             if containing in line and (record := _parse(line)):
                 yield record
@@ -78,7 +86,10 @@ def _open(file: Path) -> BinaryIO:
 
 def _parse(line: bytes) -> Record:
     try:
-        record = json.loads(line)
+        record = orjson.loads(line)
     except ValueError:
-        return {}
+        try:  # lone surrogates, from bytes that were no UTF-8
+            record = json.loads(line)
+        except ValueError:
+            return {}
     return record if isinstance(record, dict) else {}
