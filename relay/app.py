@@ -40,6 +40,7 @@ from relay.outbound.forwarder import Forwarder
 from relay.outbound.routes import Route, RouteTable, parse_host
 from relay.pki.allowlist import Allowlist, parse_allowlist
 from relay.pki.certificate import Certificate
+from relay.pki.trust import Anchors
 from relay.policy.check import Tools
 from relay.policy_files import DEFAULTS, load_policies
 from relay.revocation.folder import CrlFolder
@@ -346,6 +347,10 @@ class Worker:
                     self._learn(order["certificate"])
                 case "revocation":
                     self._trust.replace_crls(await asyncio.to_thread(self._crls.read))
+                case "anchors":
+                    self._trust.replace_anchors(
+                        await asyncio.to_thread(_read_anchors, order["anchors"])
+                    )
                 case "ocsp" | "staple":
                     self._learn_of_revocation(order)
                 case "policies":
@@ -440,6 +445,14 @@ class Worker:
         """Tell the supervisor; what it does not read yet waits here, whole."""
         if self._writer.transport.get_write_buffer_size() < _MAX_UNHEARD_BYTES:
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _read_anchors(told: Mapping[str, Sequence[str]]) -> dict[str, Anchors]:
+    """Read anchors by listener, each certificate as base64 of its DER."""
+    return {
+        name: Anchors(Certificate(base64.b64decode(each)) for each in texts)
+        for name, texts in told.items()
+    }
 
 
 async def _report_next_hops(forwarder: Forwarder, row: Row) -> None:

@@ -6,6 +6,7 @@ nothing of what they mean.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -19,11 +20,11 @@ from relay.policy_files import load_policies
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from relay.pki.allowlist import Allowlist
 
-__all__ = ["LiveFiles", "allowlist_order"]
+__all__ = ["LiveFiles", "trust_orders"]
 
 log = structlog.get_logger("gatepost")
 
@@ -93,10 +94,16 @@ class LiveFiles:
         return True
 
 
-def allowlist_order(blueprint: app.Blueprint) -> dict[str, Any] | None:
-    """The allowlist as it is now, for workers of an older configuration; None if it has mistakes."""
+def trust_orders(blueprint: app.Blueprint) -> Iterator[dict[str, Any]]:
+    """Whom to trust as of now, for workers of an older configuration; not an allowlist with mistakes."""
+    yield {
+        "order": "anchors",
+        "anchors": {
+            name: [base64.b64encode(each.der).decode() for each in listener.anchors]
+            for name, listener in blueprint.material.listeners.items()
+        },
+    }
     path = blueprint.material.settings.allowlist
     with contextlib.suppress(ConfigurationError):  # changed again: that will be noticed
         text, _ = read_allowlist(path)
-        return {"order": "allowlist", "text": text, "path": os.fspath(path)}
-    return None
+        yield {"order": "allowlist", "text": text, "path": os.fspath(path)}

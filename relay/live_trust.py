@@ -5,19 +5,20 @@ Joins `pki.trust.decide`, which is pure, with what changes under way. Decides no
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from relay.model import TrustDecision, TrustStatus
 from relay.pki import trust
+from relay.pki.certificate import MalformedCertificate
 from relay.pki.intermediates import Intermediates
 from relay.pki.revocation import Mode, Modes, Revocation
 from relay.policy.restrictions import Restrictions
 from relay.revocation.view import CrlView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from relay.material import Material
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["LiveTrust"]
 
 _DAY = 86_400
+_MAX_ENDS = 20_000
 
 
 class LiveTrust:
@@ -71,6 +73,7 @@ class LiveTrust:
         self._generation = 0
         self._version = 0
         self._counted: tuple[datetime, datetime] | None = None
+        self._ends: list[float] = []  # of certificates that trust rests on, the next one first
         self.replace(material.allowlist)
 
     def replace(self, allowlist: Allowlist) -> None:
@@ -78,6 +81,14 @@ class LiveTrust:
         self._allowlist = allowlist
         self._revocations = _revocations(self._material, allowlist, self._sources)
         self._begin_generation()
+
+    def replace_anchors(self, anchors: Mapping[str, trust.Anchors]) -> None:
+        """Put other anchors in force, by listener, for live sessions too; of others, they stay."""
+        for name, before in self._anchors.items():
+            after = anchors.get(name, before)
+            if set(after.certificates) != set(before.certificates):
+                self._anchors[name] = after
+                self._begin_generation()
 
     def replace_crls(self, held: Held) -> None:
         """Put other revocation lists in force, for live sessions too."""
@@ -105,13 +116,16 @@ class LiveTrust:
         self._generation += 1
         identities = self._allowlist.identities
         of_identities = [moment.timestamp() for each in identities for moment in _turns(each)]
+        of_anchors = [
+            _end_of(each) for anchors in self._anchors.values() for each in anchors.certificates
+        ]
         of_restrictions = [each.until for each in self._restrictions if each.until is not None]
-        self._turns = sorted(of_identities + of_restrictions + self._crls.turns())
+        self._turns = sorted(of_identities + of_anchors + of_restrictions + self._crls.turns())
         self._counted = None
 
     @property
     def version(self) -> int:
-        """Changes with each list, and when a pin begins, or a pin, a suspension or a CRL ends.
+        """Changes with each list, and when a pin begins, or a pin, a suspension, a CRL or a certificate ends.
 
         And once a day, so that what is asked about certificates of long sessions is not forgotten.
         """
@@ -126,7 +140,8 @@ class LiveTrust:
         day = int(moment // _DAY)
         ends = [(day + 1.0) * _DAY]
         passed = 0
-        for turns in (self._turns, self._ocsp.ends if self._ocsp is not None else ()):
+        of_ocsp = self._ocsp.ends if self._ocsp is not None else ()
+        for turns in (self._turns, self._ends, of_ocsp):
             before = bisect_right(turns, moment)
             passed += before
             ends += turns[before : before + 1]
@@ -151,7 +166,24 @@ class LiveTrust:
             for certificate in certificates[1:]:
                 if self.intermediates.add(certificate):
                     self._on_intermediate(certificate)
+            assert decision.identity is not None
+            if decision.status is TrustStatus.NAMED or decision.identity.chain == "required":
+                self._remember_ends(certificates)
         return decision
+
+    def _remember_ends(self, certificates: Sequence[Certificate]) -> None:
+        """Note when what a peer is trusted by ends: it is asked about again then."""
+        now = self._clock.now().timestamp()
+        for certificate in certificates:
+            end = certificate.derived(_end_of)
+            place = bisect_left(self._ends, end)
+            if end > now and self._ends[place : place + 1] != [end]:
+                self._ends.insert(place, end)
+                self._counted = None
+        if len(self._ends) > _MAX_ENDS:
+            del self._ends[: bisect_right(self._ends, now)]
+            del self._ends[_MAX_ENDS // 2 :]  # the latest: once a day all are asked about
+            self._begin_generation()
 
 
 def restricted(
@@ -168,6 +200,14 @@ def restricted(
         return decision
     reason = f"{status.value} by {found.by}: {found.reason}"
     return TrustDecision(status, decision.identity, reason, decision.evidence)
+
+
+def _end_of(certificate: Certificate) -> float:
+    """The first moment at which it does not count any more: its last second does."""
+    try:
+        return certificate.not_after.timestamp() + 1
+    except MalformedCertificate:  # sent along with a good path, and of no account
+        return 0.0
 
 
 def _turns(identity: Identity) -> Iterator[datetime]:

@@ -32,7 +32,7 @@ from relay.crew import Crew, WorkerProcess
 from relay.errors import ConfigurationError, Unavailable
 from relay.http_process import HttpProcess, HttpSide, http_addresses
 from relay.keeper_process import KeeperProcess, keep
-from relay.live_files import LiveFiles, allowlist_order
+from relay.live_files import LiveFiles, trust_orders
 from relay.material import load_material
 from relay.net.notify import Notifier
 from relay.net.tally import Tally
@@ -401,7 +401,7 @@ class Supervisor:
         self._restart_delay = 1.0
         older = [w for w in self._crew.workers if w.generation != self._generation]
         if self._previous is not None:
-            if order := allowlist_order(self._blueprint):
+            for order in trust_orders(self._blueprint):
                 for worker in older:
                     self._crew.order(worker, order)
             for address, listening in self._previous.sockets.items():

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from relay.pki.certificate import PARSE_FAULTS, MalformedCertificate
+
 if TYPE_CHECKING:
     from relay.pki.certificate import Certificate
 
@@ -26,11 +28,15 @@ class Intermediates:
         self._by_subject: dict[bytes, list[Certificate]] = {}
 
     def add(self, certificate: Certificate) -> bool:
-        """Remember one; False if it was known, or there is no room."""
+        """Remember one; False if it was known, cannot be read, or there is no room."""
         if certificate.sha256 in self._known or len(self._known) >= self._max_certificates:
             return False
+        try:
+            subject = certificate.x509.subject.public_bytes()
+            certificate.x509.issuer.public_bytes()
+        except (MalformedCertificate, *PARSE_FAULTS):
+            return False
         self._known.add(certificate.sha256)
-        subject = certificate.x509.subject.public_bytes()
         self._by_subject.setdefault(subject, []).append(certificate)
         return True
 

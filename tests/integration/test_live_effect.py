@@ -268,3 +268,55 @@ def test_workers_of_an_older_configuration_hear_of_it_too(site, relay):
         return await session.reply()
 
     assert asyncio.run(script()).startswith("421 4.7.0 ")
+
+
+@pytest.mark.parametrize("key", ["names", "pins"])
+def test_a_certificate_that_expires_ends_its_session_where_it_counts(key, site, relay):
+    """Under `pins` a chain is required; a pin alone would go on counting (docs/certificates.md)."""
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=5)
+    issued = site.authority.issue(
+        "short", dns=("short.example",), not_before=end - timedelta(days=1), days=1
+    )
+    known = {"names": "dns:short.example", "pins": issued.pin}[key]
+    identity = f'[[identity]]\nname = "short"\n{key} = ["{known}"]\nchain = "required"\n'
+    relay.write_allowlist(site.allowlist(OTHER.format(pin=site.unpinned.pin) + identity))
+    relay.reload()
+
+    async def script():
+        async with (
+            live(relay.port, site.context(site.files("short", issued)), 1) as (session,),
+            live(relay.port, site.context(site.pinned), 1) as (other,),
+        ):
+            assert (await session.say("NOOP")).startswith("250 ")
+            await session.watch()
+            assert (await other.say("NOOP")).startswith("250 ")
+            return session.told, session.ended_at
+
+    told, ended_at = asyncio.run(script())
+    assert told.startswith("421 4.7.0 Client certificate or its pin has expired, closing")
+    assert 1 <= ended_at - end.timestamp() < 2  # its last second counts
+    assert relay.wait_for_audit(kind="refusal", identity="short")["status"] == "expired"
+
+
+def test_a_ca_that_is_removed_takes_its_sessions_along(site, relay):
+    """The sessions are of workers of the configuration before; the new ones never meet them."""
+    issued = site.authority.issue("named", dns=("named.example",))
+    identity = '[[identity]]\nname = "named"\nnames = ["dns:named.example"]\n'
+    relay.write_allowlist(site.allowlist(identity))
+    relay.reload()
+
+    async def script():
+        async with (
+            live(relay.port, site.context(site.files("named", issued)), 1) as (session,),
+            live(relay.port, site.context(site.pinned), 1) as (other,),
+        ):
+            text = relay.config.read_text()
+            before = f'client_ca = ["{site.ca}"]'
+            assert before in text
+            relay.write_settings(text.replace(before, "client_ca = []"))
+            await asyncio.to_thread(relay.reload)
+            await session.watch()
+            assert (await other.say("NOOP")).startswith("250 ")
+            return session.told
+
+    assert asyncio.run(script()).startswith("421 4.7.0 Client certificate not trusted, closing")

@@ -11,6 +11,7 @@ from relay.model import TlsFacts, TrustStatus
 from relay.pki.allowlist import parse_allowlist
 from relay.pki.certificate import Certificate
 from relay.pki.revocation import Outcome
+from relay.pki.trust import Anchors
 from relay.revocation.ocsp_news import News, OcspUrls, key_of
 from relay.revocation.ocsp_view import OcspView
 from tests.kit.ocsp_server import access_to
@@ -75,6 +76,77 @@ def test_the_end_of_a_suspension_is_another_version(clock):
     clock.advance(timedelta(hours=2))
     assert trust.version != before
     assert trust.decide("partners", facts(LEAF.certificates[0])).is_trusted
+
+
+CHAIN = f'{PIN}chain = "required"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [(NAME, TrustStatus.EXPIRED), (CHAIN, TrustStatus.EXPIRED), (PIN, TrustStatus.PINNED)],
+)
+def test_the_end_of_a_certificate_is_another_version_where_it_counts(clock, text, status):
+    trust = live(text, clock)
+    end = LEAF.certificates[0].not_after
+    clock.time = end - timedelta(minutes=10)
+    assert trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    before = trust.version
+    clock.time = end + timedelta(seconds=0.9)
+    assert trust.version == before  # it counts to the end of its last second
+    clock.time = end + timedelta(seconds=1)
+    assert (trust.version == before) is (status is TrustStatus.PINNED)
+    assert trust.decide("partners", facts(*LEAF.certificates)).status is status
+
+
+def test_the_end_of_an_intermediate_is_another_version(clock):
+    short = Authority("Short", parent=ROOT, days=2, not_before=clock.time - timedelta(days=1))
+    issued = short.issue("client", dns=("client.acme.example",))
+    trust = live(NAME, clock)
+    assert trust.decide("partners", facts(*issued.certificates)).is_trusted
+    before = trust.version
+    clock.advance(timedelta(days=1, seconds=2))
+    assert trust.version != before
+    assert trust.decide("partners", facts(*issued.certificates)).status is TrustStatus.EXPIRED
+
+
+def test_the_end_of_an_anchor_is_another_version(clock):
+    trust = live(NAME, clock)
+    clock.time = Certificate(ROOT.cert).not_after
+    before = trust.version
+    clock.advance(timedelta(seconds=1))
+    assert trust.version != before
+
+
+def test_what_is_sent_along_and_cannot_be_read_does_no_harm(clock):
+    trust = live(NAME, clock)
+    sent = facts(*LEAF.certificates, Certificate(b"junk"))
+    assert trust.decide("partners", sent).status is TrustStatus.NAMED
+    assert trust.decide("partners", sent).status is TrustStatus.NAMED
+
+
+def test_so_many_ends_are_remembered_and_no_more(clock, monkeypatch):
+    monkeypatch.setattr("relay.live_trust._MAX_ENDS", 4)
+    trust = live(NAME, clock)
+    for days in range(3, 12):
+        issued = ROOT.issue("client", dns=("client.acme.example",), days=days)
+        assert trust.decide("partners", facts(*issued.certificates)).is_trusted
+    assert len(trust._ends) <= 4
+    before = trust.version
+    clock.time = issued.certificates[0].not_before + timedelta(days=3, seconds=2)
+    assert trust.version != before
+
+
+def test_anchors_that_go_take_their_clients_along(clock):
+    trust = live(NAME, clock)
+    assert trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    before = trust.version
+    trust.replace_anchors({"another": Anchors(), "partners": Anchors([Certificate(ROOT.cert)])})
+    assert trust.version == before
+    trust.replace_anchors({"another": Anchors()})
+    assert trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    trust.replace_anchors({"partners": Anchors()})
+    assert trust.version != before
+    assert trust.decide("partners", facts(*LEAF.certificates)).status is TrustStatus.UNTRUSTED
 
 
 def test_no_certificate_is_absent(clock):
