@@ -28,6 +28,7 @@ from relay.settings import (
     CertificateFiles,
     Checks,
     Dkim,
+    DmarcReports,
     Dns,
     Est,
     Limits,
@@ -148,6 +149,7 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
         for section in _with_lists(f"checks.{name}", module.Settings)
     ),
     ("[authentication_results]", AuthenticationResults),
+    ("[dmarc_reports]", DmarcReports),
     ("[revocation]", Revocation),
     ("[[revocation.authority]]", RevocationAuthority),
     ("[audit]", Audit),

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from relay.audit.log import AuditLog
+from relay.dmarc_reports.counting import Counting
 from relay.errors import StreamError
 from relay.inbound import failures
+from relay.inbound.sealing import Sealing
 from relay.inbound.session import Services, Session
 from relay.inbound.signing import Signing
 from relay.live_policy import (
@@ -68,6 +70,8 @@ __all__ = ["Blueprint", "Worker", "build", "with_allowlist", "with_policies"]
 log = structlog.get_logger("gatepost")
 
 _REPORT_SECONDS = 1.0
+_COUNT_SECONDS = 2.0
+"""How often what was counted for reports is handed over."""
 _LOOK_SECONDS = 0.1
 """How soon live sessions are looked at once trust may have changed."""
 _MAX_UNHEARD_BYTES = 2**24
@@ -198,17 +202,16 @@ class Worker:
         for order in self._knowledge:
             self._learn_of_revocation(order)
         self._row.memory_budget = settings.limits.memory_budget
-        panel = make_panel(
-            settings.checks,
-            Tools(
-                settings.hostname,
-                clock,
-                resolver,
-                store,
-                offload,
-                country_of=self._blueprint.material.country_of,
-            ),
+        tools = Tools(
+            settings.hostname,
+            clock,
+            resolver,
+            store,
+            offload,
+            country_of=self._blueprint.material.country_of,
         )
+        panel = make_panel(settings.checks, tools)
+        counting = Counting(tools) if settings.dmarc_reports.enabled else None
         self._services = Services(
             hostname=settings.hostname,
             limits=settings.limits,
@@ -226,6 +229,8 @@ class Worker:
             statistics=self._row,
             authentication_results=make_authentication_results(settings, panel),
             signing=self._signing(clock),
+            sealing=self._sealing(tools),
+            feedback=counting,
             hygiene=hygiene_by_way(settings, self._blueprint.pseudonym_key),
         )
         # What was made before the fork stays for good: the collector need not look at it again. It
@@ -243,6 +248,8 @@ class Worker:
             asyncio.create_task(self._keep_trusted()),
             asyncio.create_task(watcher.run()),
         ]
+        if counting is not None:
+            background.append(asyncio.create_task(self._hand_over(counting)))
         await self._stopped.wait()
         for task in background:
             task.cancel()
@@ -266,6 +273,27 @@ class Worker:
         """What signs; None without a key that does."""
         keyring = self._blueprint.material.keyring
         return Signing(keyring, clock, offload) if keyring.signs else None
+
+    def _sealing(self, tools: Tools) -> Sealing | None:
+        """What seals; None without a key that does."""
+        settings, key = self._settings, self._blueprint.material.keyring.seal
+        if key is None:
+            return None
+        name = settings.authentication_results.authserv_id or settings.hostname
+        return Sealing(key, name, tools, settings.checks.timeout.total_seconds())
+
+    async def _hand_over(self, counting: Counting) -> None:
+        """Have what was counted for reports kept, every now and then."""
+        try:
+            while True:
+                await asyncio.sleep(_COUNT_SECONDS)
+                self._tell_counted(counting)
+        finally:
+            self._tell_counted(counting)
+
+    def _tell_counted(self, counting: Counting) -> None:
+        if counted := counting.take():
+            self._tell({"event": "counted", "counted": counted})
 
     # --- sessions ---------------------------------------------------------------------------
 

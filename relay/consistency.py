@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Dkim, Dns, Route, Settings, State
+    from relay.settings import Dkim, DmarcReports, Dns, Route, Settings, State
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]
@@ -40,6 +40,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_state(settings.state)
     yield from _check_revocation(settings)
     yield from _check_dkim(settings.dkim)
+    yield from _check_dmarc_reports(settings.dmarc_reports)
     yield from _check_removed_headers(settings)
 
 
@@ -314,6 +315,15 @@ def _check_dns(dns: Dns) -> Iterator[Mistake]:
 
 
 # --- signatures -----------------------------------------------------------------------------
+
+
+def _check_dmarc_reports(reports: DmarcReports) -> Iterator[Mistake]:
+    if reports.enabled and not reports.sender:
+        yield Mistake(
+            ("dmarc_reports", "enabled"),
+            "reports need somebody who sends them",
+            'add `sender = "dmarc@example.org"` with a mailbox of yours',
+        )
 
 
 def _check_dkim(dkim: Dkim) -> Iterator[Mistake]:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         TrustDecision,
     )
     from relay.outbound.routes import Route
+    from relay.policy.case import Case
     from relay.policy.engine import Engine
+    from relay.policy.facts import Facts
     from relay.smtp.extensions import Extensions
     from relay.smtp.replies import Reply
 
@@ -36,6 +38,7 @@ __all__ = [
     "ClientTls",
     "Clock",
     "Dialer",
+    "Feedback",
     "NextHop",
     "Policies",
     "Resolver",
@@ -163,6 +166,14 @@ class Budget(Protocol):
 
     def give(self, size_bytes: int) -> None:
         """Return what was taken."""
+        ...
+
+
+class Feedback(Protocol):
+    """What domains are told of the mail that bears their name."""
+
+    def note(self, case: Case, facts: Facts, *, refused: bool) -> None:
+        """Take a message into account that the rules have judged."""
         ...
 
 

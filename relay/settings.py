@@ -33,6 +33,7 @@ __all__ = [
     "Checks",
     "Dkim",
     "DkimKey",
+    "DmarcReports",
     "Dns",
     "Duration",
     "Est",
@@ -544,6 +545,23 @@ class Admin(Table):
     """Allows an `address` that is not of this machine alone. Whoever reaches it then reads how much mail passes here."""
 
 
+class DmarcReports(Table):
+    """Aggregate reports for domains that ask for them in their DMARC record (RFC 9990), sent once a day.
+
+    Messages count of which rules have asked DMARC. The mail goes by `[route]`; keys of `[[dkim.key]]` for the
+    sender's domain sign it.
+    """
+
+    enabled: bool = False
+    """Whether domains are told what was seen of mail in their name."""
+
+    sender: str = Field(default="", pattern=r"^([A-Za-z0-9._+-]+@[A-Za-z0-9._-]+)?$")
+    """Who sends them, envelope and From, and whom to write to about them: `"dmarc@example.org"`."""
+
+    max_bytes: Size = 10 * 1024**2
+    """The largest report, as mail; a domain may ask for less."""
+
+
 class Dns(Table):
     """How names are looked up. Answers are kept in memory, in each worker, as long as their TTL allows."""
 
@@ -755,6 +773,9 @@ class Settings(Table):
 
     dkim: Dkim = Dkim()
     """Signatures of our own."""
+
+    dmarc_reports: DmarcReports = DmarcReports()
+    """Reports to others."""
 
     audit: Audit = Audit()
     """Evidence."""

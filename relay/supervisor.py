@@ -44,6 +44,7 @@ from relay.preparation import (
     prepare_store,
     raise_descriptor_limit,
 )
+from relay.report_process import ReportProcess, report
 from relay.state_process import StateProcess, keep_up_state
 from relay.watch import FileWatch
 
@@ -97,6 +98,7 @@ class Supervisor:
         self._keeper: KeeperProcess
         self._http: HttpProcess
         self._state: StateProcess
+        self._reports: ReportProcess
         self._crl_sources: list[object] = []
         self._reload_callers = ReloadCallers(self.reload)
         self._restart_at: float | None = None
@@ -142,6 +144,7 @@ class Supervisor:
         self._keeper = KeeperProcess(self._selector, self._become_keeper, self._hear_keeper)
         self._http = HttpProcess(self._selector, self._become_http)
         self._state = StateProcess(self._selector, self._become_state)
+        self._reports = ReportProcess(self._selector, self._become_reports)
         self._watch()
         try:
             self._prepare_workers()
@@ -184,6 +187,7 @@ class Supervisor:
     def _clean_up(self) -> None:
         self._keeper.stop()
         self._state.stop()
+        self._reports.stop()
         self._http.finish()
         self._put_on_record("stop")
         for listening in self._sockets.values():
@@ -210,6 +214,7 @@ class Supervisor:
         self._keeper.tick()
         self._http.tick()
         self._state.tick()
+        self._reports.tick()
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._fill_up()
@@ -259,6 +264,10 @@ class Supervisor:
             self._state.start()
         else:
             self._state.stop()
+        if self._settings.dmarc_reports.enabled:
+            self._reports.start()
+        else:
+            self._reports.stop()
 
     def _fill_up(self) -> None:
         """Fork what is missing of the current generation."""
@@ -333,12 +342,21 @@ class Supervisor:
 
         become(begin, self._settings.user)
 
+    def _become_reports(self, control: socket.socket) -> NoReturn:
+        """The same for the process that sends reports."""
+
+        def begin() -> Coroutine[Any, Any, None]:
+            self._let_go(())
+            return report(self._blueprint.material, self._blueprint.routes, control)
+
+        become(begin, self._settings.user)
+
     def _let_go(self, kept: Iterable[list[socket.socket]]) -> None:
         """In a child: of all that is its parent's or another child's, but for these sockets."""
         self._selector.close()
         self._control.close(is_child=True)
         close_all(self._signal_sockets)
-        for processes in (self._crew, self._keeper, self._http, self._state):
+        for processes in (self._crew, self._keeper, self._http, self._state, self._reports):
             processes.close()
         mine = {each for listening in kept for each in listening}
         previous = self._previous.sockets if self._previous is not None else {}
@@ -372,6 +390,8 @@ class Supervisor:
                 self._keeper.want(message)
             case "ask":
                 self._keeper.ask(message)
+            case "counted":
+                self._reports.take(message)
 
     def _hear_keeper(self, message: dict[str, Any]) -> None:
         match message["event"]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relay.policy.check import Tools
     from relay.policy.facts import Value
 
-__all__ = ["FACTS", "Settings", "build", "chain"]
+__all__ = ["FACTS", "Settings", "build", "chain", "found_so_far"]
 
 FACTS: Final = (
     Fact(
@@ -86,6 +86,13 @@ async def chain(case: Case, tools: Tools) -> ArcChain:
     if case.header is None:
         return arc.NO_CHAIN
     return await cast("Finding[ArcChain]", tools.findings["arc"]).of(case.header)
+
+
+def found_so_far(case: Case, tools: Tools) -> ArcChain | None:
+    """Return the chain if somebody has asked for it already."""
+    if case.header is None:
+        return None
+    return cast("Finding[ArcChain]", tools.findings["arc"]).so_far(case.header)
 
 
 async def _verify(tools: Tools, header: HeaderBlock) -> ArcChain:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from relay.inbound.authentication_results import AuthenticationResults
     from relay.inbound.judging import Panel
+    from relay.inbound.sealing import Sealing
     from relay.inbound.signing import Signing
     from relay.mail.hygiene import Hygiene
     from relay.model import Delivery, Recipient, Restriction, TrustDecision
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         AuditSink,
         Budget,
         Clock,
+        Feedback,
         NextHop,
         Policies,
         ServerTls,
@@ -77,6 +79,8 @@ class Services:
     statistics: Statistics
     authentication_results: AuthenticationResults
     signing: Signing | None = None
+    sealing: Sealing | None = None
+    feedback: Feedback | None = None
     hygiene: Mapping[tuple[str, str], Hygiene] = field(default_factory=dict)
 
 
@@ -476,31 +480,45 @@ class Session:
         elif block.is_too_long:  # what can't be searched for forged fields can't pass
             self._refuse(failures.HEADER_TOO_LONG, "header_too_long")
         elif not await self._is_in_breach(Stage.MESSAGE):
-            self._origin = self._origin or trace.origin_of(case, self._decision)
-            authentication = self._services.authentication_results
-            chunks = trace.stamp(
-                block,
-                self._origin,
-                envelope=transaction.envelope,
-                hostname=self._services.hostname,
-                reference=transaction.reference,
-                now=self._services.clock.now(),
-                tags=self._judging.tags,
-                reserved=self._rules().tag_headers,
-                results=authentication.value(
-                    case, self._judging.facts(Stage.MESSAGE), self._origin.client
-                ),
-                forged=authentication.forged(block),
-                hygiene=self._services.hygiene.get((self._listener.name, transaction.route.name)),
-            )
-            if self._services.signing is not None:
-                chunks = await self._services.signing.sign(chunks, case)
+            chunks = await self._as_it_leaves(transaction, block)
             delivery = await self._services.next_hop.deliver(
                 transaction.route, transaction.envelope, chunks, self._introduction()
             )
             self._is_acknowledging = True
             await self._conclude(transaction, delivery, block, len(event.body))
         self._forget_transaction()
+
+    async def _as_it_leaves(
+        self, transaction: Transaction, block: headers.HeaderBlock
+    ) -> list[bytes]:
+        """Put what is ours in front of the message: fields, signatures, a seal."""
+        services, case = self._services, self._case
+        assert transaction.route is not None
+        if services.sealing is not None:
+            await services.sealing.prepare(case)
+        self._origin = self._origin or trace.origin_of(case, self._decision)
+        authentication = services.authentication_results
+        results = authentication.value(
+            case, self._judging.facts(Stage.MESSAGE), self._origin.client
+        )
+        chunks = trace.stamp(
+            block,
+            self._origin,
+            envelope=transaction.envelope,
+            hostname=services.hostname,
+            reference=transaction.reference,
+            now=services.clock.now(),
+            tags=self._judging.tags,
+            reserved=self._rules().tag_headers,
+            results=results,
+            forged=authentication.forged(block),
+            hygiene=services.hygiene.get((self._listener.name, transaction.route.name)),
+        )
+        if services.signing is not None:
+            chunks = await services.signing.sign(chunks, case)
+        if services.sealing is not None:
+            chunks = await services.sealing.seal(chunks, case, results)
+        return chunks
 
     async def _conclude(
         self,
@@ -546,6 +564,8 @@ class Session:
     async def _is_in_breach(self, stage: Stage) -> bool:
         """Ask the rules of a stage; what breaks one is refused, on record, with what follows."""
         verdict = await self._judging.judge(self._rules(), stage)
+        if stage is Stage.MESSAGE and self._services.feedback is not None:
+            self._note(verdict.reply)
         if verdict.reply is None:
             return False
         told = failures.with_reference(verdict.reply, self.reference)
@@ -560,6 +580,13 @@ class Session:
             self._ending = told  # what is imposed does not end it once more
             await self._impose(verdict.sanction)
         return True
+
+    def _note(self, refusal: Reply | None) -> None:
+        """Have a message counted; one that is deferred comes again."""
+        assert self._services.feedback is not None
+        if refusal is None or not refusal.is_transient:
+            facts = self._judging.facts(Stage.MESSAGE)
+            self._services.feedback.note(self._case, facts, refused=refusal is not None)
 
     async def _impose(self, sanction: Sanction | None) -> None:
         """Put a ban or a suspension in force: here at once, everywhere by the store."""

@@ -1,6 +1,7 @@
 """One connection from the banner to the close: the real session and engine, a fake world."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -984,3 +985,47 @@ def test_drain_lets_a_transaction_finish(folder):
     assert then.startswith("421 4.3.2 ")
     assert after == "closed"
     assert len(world.next_hop.delivered) == 1
+
+
+# --- what others are told of it -------------------------------------------------------------------
+
+
+class Noting:
+    """Remembers what it is told (`ports.Feedback`)."""
+
+    def __init__(self):
+        self.noted = []
+
+    def note(self, case, _facts, *, refused):
+        self.noted.append((str(case.sender), refused))
+
+
+RULE = """
+[[rule]]
+name = "size"
+at = "message"
+when = "message.size_bytes > 1000"
+then = "{then}"
+reply = "{reply}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "rule", "expected"),
+    [
+        (MESSAGE, RULE.format(then="reject", reply="550 5.7.1 No"), [("a@acme.example", False)]),
+        (MESSAGE + b"line\r\n" * 200, RULE.format(then="reject", reply="550 5.7.1 No"), [("a@acme.example", True)]),
+        (MESSAGE + b"line\r\n" * 200, RULE.format(then="defer", reply="451 4.7.1 No"), []),
+    ],
+)  # fmt: skip
+def test_a_message_that_was_judged_is_counted_once(folder, body, rule, expected):
+    feedback, world = Noting(), World(policies=FakePolicies(rule))
+    made = world.services
+    world.services = lambda: replace(made(), feedback=feedback)
+
+    async def script(client, _):
+        await client.enter()
+        return await client.send(body)
+
+    converse(script, world, tmp_path=folder)
+    assert feedback.noted == expected

@@ -1,0 +1,68 @@
+"""ARC sealing: our set on top of a message that leaves us, for those behind us who believe us (RFC 8617 5.1).
+
+It says what we have found and that we have handled the message, and nothing else. Where none may seal
+(a chain that has ended, or could not be verified for now), nothing is added.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from relay.checks import arc
+from relay.mail.authentication_results import format_results
+from relay.mailauth.arc_sealing import seal
+
+if TYPE_CHECKING:
+    from relay.mailauth.signing import SigningKey
+    from relay.policy.case import Case
+    from relay.policy.check import Tools
+
+__all__ = ["Sealing"]
+
+_OFFLOAD_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """Seals what leaves a worker.
+
+    Args:
+        key: ours.
+        authserv_id: the name that results are told under.
+        tools: of the check that verifies chains.
+        seconds: how long a message waits for the keys of those who have sealed it before.
+    """
+
+    key: SigningKey
+    authserv_id: str
+    tools: Tools
+    seconds: float
+
+    async def prepare(self, case: Case) -> None:
+        """Verify the chain, so that what came out is told, too."""
+        try:
+            async with asyncio.timeout(self.seconds):
+                await arc.chain(case, self.tools)
+        except TimeoutError:
+            pass  # then it goes without our seal
+
+    async def seal(self, chunks: list[bytes], case: Case, results: str) -> list[bytes]:
+        """Return the message with our set in front, if there may be one.
+
+        Args:
+            chunks: the message as it leaves us; what a set signs is in it as it came.
+            case: the message as it came; `prepare` has seen it.
+            results: the value of Authentication-Results, "" for none.
+        """
+        chain = arc.found_so_far(case, self.tools)
+        if chain is None or case.header is None:
+            return chunks
+        told = results or format_results(self.authserv_id, ())
+        now = self.tools.clock.now()
+        work = partial(seal, case.header, chain, told, self.key, now)
+        is_large = len(case.message) > _OFFLOAD_BYTES
+        fields = await self.tools.offload(work) if is_large else work()
+        return [fields, *chunks] if fields else chunks
