@@ -54,6 +54,7 @@ __all__ = [
     "RouteMaterial",
     "additions_of",
     "load_material",
+    "load_rules",
     "read_allowlist",
     "read_text",
 ]
@@ -135,6 +136,19 @@ def load_material(configuration: Configuration, now: datetime | None = None) -> 
     return Material(
         settings, allowlist, listeners, routes, policies, authorities, country_of, keyring
     )
+
+
+def load_rules(configuration: Configuration) -> tuple[Allowlist, Policies]:
+    """Read and check only who is known and which rules there are.
+
+    Raises:
+        ConfigurationError: the first mistake found; its `others` are the rest.
+    """
+    loader = _Loader(configuration, datetime.now(UTC))
+    allowlist = loader.load_allowlist()
+    policies = loader.load_policies(allowlist)
+    loader.raise_mistakes()
+    return allowlist, policies
 
 
 def read_allowlist(path: Path) -> tuple[str, Allowlist]:

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import ban, ca, cert, dkim, pin
+from relay.cli import ban, ca, cert, dkim, pin, policy
 from relay.cli.cert_life import needs_renewal, renew, revoke
 from relay.cli.check import check
 from relay.cli.demo import demo
 from relay.cli.enrolment import enroll, invitations, invite
 from relay.cli.explain import explain
 from relay.cli.init import init
+from relay.cli.policy_replay import diff, replay
 from relay.cli.reload import reload
 from relay.cli.run import run
 from relay.cli.send import send
@@ -66,6 +67,9 @@ cert.app.command()(enroll)
 app.add_typer(pin.app, name="pin")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(ban.app, name="ban")
+app.add_typer(policy.app, name="policy")
+policy.app.command()(replay)
+policy.app.command()(diff)
 app.command()(send)
 app.command()(explain)
 app.command()(status)

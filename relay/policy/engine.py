@@ -154,6 +154,12 @@ class Plan:
             self._memory.put(key, outcome)
         return outcome
 
+    def answers(self, facts: Facts) -> tuple[tuple[Rule, bool | None], ...]:
+        """Return for each rule whether it holds; None if that hangs on what is not known."""
+        named = {name: facts[name] for name in self.names}
+        activation = self._language.activation(named)
+        return tuple((each.rule, each.answer(facts, lambda: activation)) for each in self._conditions)
+
     def _ask(self, facts: Facts) -> Outcome:
         prepared: list[Any] = []
 
