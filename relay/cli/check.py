@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from relay.cli.check_domain import domain
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.output import emit, progress
 from relay.errors import ConfigurationError
@@ -14,13 +15,20 @@ if TYPE_CHECKING:
     from relay.cli.findings import Finding
     from relay.config import Configuration
 
-__all__ = ["check"]
+__all__ = ["app", "check"]
 
 _OK, _FINDINGS, _UNUSABLE = 0, 1, 2
 _SIGNS = {"ok": "ok      ", "warning": "warning ", "error": "error   "}
 
 
+app = typer.Typer(invoke_without_command=True)
+app.command()(domain)
+
+
+@app.callback()
 def check(
+    context: typer.Context,
+    *,
     connect: Annotated[
         bool, typer.Option("--connect", help="Connect to every next hop and to the store, too.")
     ] = False,
@@ -34,6 +42,8 @@ def check(
 
     Exit code 0: all is well; 1: there are findings; 2: the relay could not start with it.
     """
+    if context.invoked_subcommand:
+        return
     try:
         configuration = load_configuration(config)
         found = _find(configuration, connect=connect, unused_days=unused_days)

@@ -10,9 +10,8 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import ban, ca, cert, dkim, pin, policy
+from relay.cli import ban, ca, cert, check, dkim, pin, policy
 from relay.cli.cert_life import needs_renewal, renew, revoke
-from relay.cli.check import check
 from relay.cli.demo import demo
 from relay.cli.enrolment import enroll, invitations, invite
 from relay.cli.explain import explain
@@ -55,7 +54,7 @@ def _root(
 app.command()(init)
 app.command()(run)
 app.command()(demo)
-app.command()(check)
+app.add_typer(check.app, name="check")
 app.add_typer(ca.app, name="ca")
 app.add_typer(cert.app, name="cert")
 cert.app.command()(renew)
