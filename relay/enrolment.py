@@ -97,7 +97,7 @@ class Enrolment:
         if invitation is None:
             return _NOT_INVITED
         identity = read_allowlist(self._allowlist).find(name)
-        if identity is None and invitation.identity is None:
+        if identity is None and (invitation.identity is None or invitation.is_kept):
             return _forbidden("the identity is not known any more")
         if identity is not None and (denied := _fault_of_identity(identity)):
             return denied
@@ -141,10 +141,17 @@ class Enrolment:
             invitation.subject, request, invitation.lifetime
         )
         pin = format_pin(pin_of(new))
+        if (
+            invitation.is_kept
+        ):  # who asks again gets the answer again, not what was taken away since
+            if identity is None or pin not in identity.pins:
+                return _forbidden("the key is not let in any more")
+            return Enrolled(self._ca.chain(new), name, pin)
         if identity is None:
             prepare_pinning(self._allowlist, name, invitation.identity or {}).add([pin])
         elif pin not in identity.pins:
             add_pins(self._allowlist, name, [pin])
+        self._invitations.keep(invitation)
         return Enrolled(self._ca.chain(new), name, pin)
 
     def _issued_before(self, invitation: Invitation, request: Request) -> Certificate | None:

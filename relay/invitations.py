@@ -32,7 +32,7 @@ class Invitation:
 
     `identity` are the keys of the `[[identity]]` that enrolling makes; None if there was one when the
     invitation was made, which then must be there still. `spki` is the key it has been used for, "" while
-    it has not.
+    it has not; `is_kept`, whether it has brought all that it promised.
     """
 
     digest: str
@@ -42,6 +42,7 @@ class Invitation:
     identity: Mapping[str, Any] | None
     by: str
     spki: str = ""
+    is_kept: bool = False
 
 
 class Invitations:
@@ -101,6 +102,10 @@ class Invitations:
                 self._note("claimed", invitation, spki=spki)
         return True
 
+    def keep(self, invitation: Invitation) -> None:
+        """Note that certificate and pin are there: whoever takes one of them away has the last word."""
+        self._note("kept", invitation)
+
     def withdraw(self, name: str, by: str) -> int:
         """End the open invitations of a name; return how many there were."""
         found = [each for each in self.open(_now()) if each.subject.common_name == name]
@@ -119,6 +124,7 @@ class Invitations:
     def _read(self) -> dict[str, Invitation]:
         found: dict[str, Invitation] = {}
         claims: dict[str, str] = {}
+        kept: set[str] = set()
         for record in read_records(self._path):
             digest = record["token"]
             match record["act"]:
@@ -126,10 +132,13 @@ class Invitations:
                     found[digest] = _from_record(record)
                 case "claimed":
                     claims[digest] = record["spki"]
+                case "kept":
+                    kept.add(digest)
                 case "withdrawn":
                     found.pop(digest, None)
         return {
-            digest: replace(each, spki=claims.get(digest, "")) for digest, each in found.items()
+            digest: replace(each, spki=claims.get(digest, ""), is_kept=digest in kept)
+            for digest, each in found.items()
         }
 
 

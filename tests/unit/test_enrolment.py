@@ -10,8 +10,10 @@ from cryptography.x509.oid import NameOID
 
 from relay.allowlist_file import (
     add_identity,
+    add_pins,
     read_allowlist,
     remove_identity,
+    remove_pin,
     suspend_identity,
 )
 from relay.ca_folder import create_ca, valid_from_now
@@ -144,6 +146,36 @@ def test_an_answer_that_was_lost_can_be_had_again_for_the_same_key(place):
     again = place.enrolment.enrol("acme", token, body(key))
     assert again == first
     assert len(place.ca.issued()) == 1
+
+
+def _removes_the_identity(place, leaf):
+    remove_identity(place.allowlist, "acme")
+
+
+def _removes_the_pin(place, leaf):
+    add_pins(place.allowlist, "acme", [f"spki:sha256:{'ab' * 32}"])
+    remove_pin(place.allowlist, "acme", pin(leaf))
+
+
+@pytest.mark.parametrize("act", [_removes_the_identity, _removes_the_pin])
+def test_whom_the_operator_has_removed_no_old_token_brings_back(place, act):
+    key, token = make_key(), place.invite()
+    leaf = place.enrolment.enrol("acme", token, body(key)).chain[0]
+    act(place, leaf)
+    before = place.allowlist.read_text()
+    outcome = place.enrolment.enrol("acme", token, body(key))
+    denied(outcome, Denial.FORBIDDEN, "any more")
+    assert place.allowlist.read_text() == before
+
+
+def test_a_pin_that_could_not_be_added_comes_with_the_next_request(place):
+    key, token = make_key(), place.invite()
+    place.allowlist.mkdir()
+    with pytest.raises(OSError):
+        place.enrolment.enrol("acme", token, body(key))
+    place.allowlist.rmdir()
+    done = place.enrolment.enrol("acme", token, body(key))
+    assert place.identity().pins == (done.pin,)
 
 
 @pytest.mark.parametrize(
