@@ -28,6 +28,7 @@ from relay.live_policy import (
     LivePolicies,
     make_authentication_results,
     make_consequences,
+    make_ledger,
     make_panel,
     offload,
 )
@@ -51,6 +52,7 @@ from relay.revocation.ocsp_view import OcspView
 from relay.revocation.view import CrlView
 from relay.state.last_known import LastKnown
 from relay.state.opening import open_store
+from relay.state.outbox import Outbox
 from relay.state.watching import Watcher
 from relay.tls.profile import PROFILES
 
@@ -182,6 +184,8 @@ class Worker:
         is_elsewhere = settings.state.kind == "redis"
         last_known = LastKnown(settings.state_dir / "restrictions.json") if is_elsewhere else None
         watcher = Watcher(store, clock, self._restrictions_changed, last_known)
+        outbox = Outbox(store, clock)
+        consequences = make_consequences(settings, watcher.view)
         resolver = open_resolver(settings.dns)
         crls = CrlView(
             settings.revocation.grace,
@@ -221,7 +225,8 @@ class Worker:
             trust=self._trust,
             policies=self._policies,
             panel=panel,
-            consequences=make_consequences(settings, watcher.view),
+            consequences=consequences,
+            ledger=make_ledger(settings.checks, consequences, store, outbox, clock),
             bans_are_permanent=settings.policy.banned == "permanent",
             restrict=watcher.restrict,
             next_hop=forwarder,
@@ -247,12 +252,14 @@ class Worker:
             asyncio.create_task(_report_next_hops(forwarder, self._row)),
             asyncio.create_task(self._keep_trusted()),
             asyncio.create_task(watcher.run()),
+            asyncio.create_task(outbox.run()),
         ]
         if counting is not None:
             background.append(asyncio.create_task(self._hand_over(counting)))
         await self._stopped.wait()
         for task in background:
             task.cancel()
+        await outbox.flush()
         await forwarder.close()
         await resolver.close()
         await store.close()

@@ -14,22 +14,26 @@ from relay.inbound.authentication_results import AuthenticationResults
 from relay.inbound.judging import Panel
 from relay.policy.check import WaitingCheck, Witness
 from relay.policy.consequences import Consequences
+from relay.policy.ledger import BestTls, Event, Ledger, SubjectKind
 from relay.settings import parse_endpoint, parse_network
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
+    from relay.checks.reputation import Settings as Reputation
     from relay.model import Identity, Network
     from relay.policy.check import Tools
     from relay.policy.engine import Engine
     from relay.policy.restrictions import Restrictions
     from relay.policy_files import Policies, Stack
+    from relay.ports import Clock, Outbox, Store
     from relay.settings import Checks, Settings
 
 __all__ = [
     "LivePolicies",
     "make_authentication_results",
     "make_consequences",
+    "make_ledger",
     "make_panel",
     "offload",
 ]
@@ -98,6 +102,21 @@ def make_authentication_results(settings: Settings, panel: Panel) -> Authenticat
 def make_consequences(settings: Settings, restrictions: Restrictions) -> Consequences:
     """Say whom the policy may touch."""
     return Consequences(restrictions, _exempt(settings), settings.policy.max_duration)
+
+
+def make_ledger(
+    settings: Checks, consequences: Consequences, store: Store, outbox: Outbox, clock: Clock
+) -> Ledger:
+    """Say what counts how much against whom."""
+    table: Reputation = getattr(settings, "reputation")  # noqa: B009  the catalogue adds it
+    half_life = table.half_life
+    return Ledger(
+        weights={event: getattr(table.weights, event) for event in Event},
+        half_lives={kind: getattr(half_life, kind).total_seconds() for kind in SubjectKind},
+        is_exempt=consequences.is_exempt,
+        outbox=outbox,
+        best=BestTls(store, outbox, clock),
+    )
 
 
 def _exempt(settings: Settings) -> Iterator[Network]:

@@ -40,6 +40,7 @@ __all__ = [
     "Dialer",
     "Feedback",
     "NextHop",
+    "Outbox",
     "Policies",
     "Resolver",
     "ServerTls",
@@ -260,6 +261,22 @@ class Resolver(Protocol):
         Raises:
             Unavailable: no answer in time, SERVFAIL, or one that can't be read: ask again later.
         """
+        ...
+
+
+class Outbox(Protocol):
+    """What may reach the store later: takes it at once and never raises."""
+
+    def add_score(self, score: Score) -> None:
+        """Have something added to a decaying sum."""
+        ...
+
+    def charge(self, charge: Charge) -> None:
+        """Have a limit charged, as far as there is room in it."""
+        ...
+
+    def put(self, key: str, value: bytes, until: float) -> None:
+        """Have a value kept until a moment."""
         ...
 
 

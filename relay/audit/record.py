@@ -61,6 +61,9 @@ FIELDS: Final = MappingProxyType(
         "tls_fallback_scsv": "True if the client says that it has been pushed down a version "
         "(RFC 7507).",
         "tls_failure": "Why no handshake came about.",
+        "downgrades": "Less protection than there could be: `plaintext` (a command that needs TLS, without), "
+        "`old_version` (TLS 1.1 at best was offered), `fallback` (the client says it was pushed down), "
+        "`weaker` (than this client's best so far).",
         # Who it is
         "status": "The trust decision: `pinned`, `named`, `absent`, `unpinned`, `untrusted`, "
         "`expired`, `not_yet_valid`, `revoked`, `revocation_unknown`, `suspended`, `weak_key`, "

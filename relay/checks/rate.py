@@ -87,21 +87,34 @@ class RateCheck:
 
     async def _charge(self, case: Case, stage: Stage) -> Mapping[str, Value]:
         tier = case.identity.tier.value if case.identity else UNKNOWN_TIER
+        now = self._clock.now().timestamp()
+        first_seen: list[str] = []
         owners: list[Limit] = []
         charges: list[Charge] = []
         for limit in case.limits.get(stage, ()):
             subject = _subject(limit, case.facts)
             if type(subject) is Missing:
                 return dict.fromkeys(_NAMES[stage], subject)
+            if limit.count is Count.NEW_RECIPIENTS:
+                met = f"met/{limit.name}:{subject}|{_short(case.recipient)}"
+                if await self._store.get(met, now) is not None:
+                    continue
+                first_seen.append(met)
             for rate in limit.rates_for(tier) if subject else ():
                 key = f"{limit.name}/{rate.period:g}:{subject}"
-                charges.append(Charge(key, _cost(limit, case), rate.limit, rate.period))
+                charge = Charge(key, _cost(limit, case), rate.limit, rate.period)
+                if limit.count.is_noted and not charge.cost:
+                    case.noted[key] = (limit.count, charge._replace(cost=1))
+                charges.append(charge)
                 owners.append(limit)
         if not charges:
             return _ROOM[stage]
-        waits = await self._store.spend(charges, self._clock.now().timestamp())
-        wait = max(waits)
-        return _exceeded(stage, owners[waits.index(wait)], wait) if wait else _ROOM[stage]
+        waits = await self._store.spend(charges, now)
+        if wait := max(waits):
+            return _exceeded(stage, owners[waits.index(wait)], wait)
+        for met in first_seen:
+            await self._store.put(met, b"", now + _MET_SECONDS)
+        return _ROOM[stage]
 
 
 _NAMES: Final = {
@@ -120,11 +133,14 @@ def _exceeded(stage: Stage, limit: Limit, wait: float) -> Mapping[str, Value]:
 
 def _cost(limit: Limit, case: Case) -> int:
     if limit.count.is_noted:
-        return 0  # it has been charged when it happened
+        # Charged when it happens. A handshake has happened once its client is known.
+        return int(limit.count is Count.HANDSHAKES and limit.stage is not Stage.CONNECT)
     return len(case.message) if limit.count is Count.BYTES else 1
 
 
 _LONGEST: Final = 64
+_MET_SECONDS: Final = 30 * 86_400.0
+"""How long a recipient is not a new one."""
 
 
 def _subject(limit: Limit, facts: Mapping[str, Value]) -> str | Missing:
@@ -136,7 +152,7 @@ def _subject(limit: Limit, facts: Mapping[str, Value]) -> str | Missing:
     return "|".join(map(_short, values)) if all(values) else ""
 
 
-def _short(value: Value) -> str:
+def _short(value: object) -> str:
     """A value as a part of a key: clients may send long ones, and ones with our separator."""
     text = str(value)
     if len(text) <= _LONGEST and "|" not in text:

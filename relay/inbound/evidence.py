@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from relay.model import Delivery, Restriction, TlsFacts, TrustDecision
     from relay.policy.case import Case
     from relay.policy.facts import Facts, Stage
+    from relay.policy.ledger import Event
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
 
 __all__ = [
     "breach",
+    "downgraded",
     "failed_handshake",
     "handshake",
     "judged",
@@ -57,6 +59,11 @@ def failed_handshake(case: Case, hello: ClientHello | None, reason: str) -> Fiel
         fields |= _offer(hello)
     fields["tls_failure"] = reason
     return fields
+
+
+def downgraded(downgrades: Sequence[Event]) -> Fields:
+    """Return what says that a client has come with less protection than there could be."""
+    return {"downgrades": [each.value for each in downgrades]} if downgrades else {}
 
 
 def judged(facts: Facts, shadow: Sequence[str], recipients: Sequence[Facts] = ()) -> Fields:

@@ -25,13 +25,15 @@ from relay.mail import headers, trace
 from relay.names import PRODUCT
 from relay.policy.case import Case
 from relay.policy.facts import Stage
+from relay.policy.ledger import DOWNGRADES, VIOLATIONS, Event
+from relay.policy.limits import Count
 from relay.smtp import events
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
 from relay.smtp.server import ServerEngine, ServerLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from relay.inbound.authentication_results import AuthenticationResults
     from relay.inbound.judging import Panel
@@ -41,7 +43,9 @@ if TYPE_CHECKING:
     from relay.model import Delivery, Recipient, Restriction, TrustDecision
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
-    from relay.policy.verdict import Sanction
+    from relay.policy.facts import Facts
+    from relay.policy.ledger import Ledger
+    from relay.policy.verdict import Sanction, Verdict
     from relay.ports import (
         AuditSink,
         Budget,
@@ -72,6 +76,7 @@ class Services:
     policies: Policies
     panel: Panel
     consequences: Consequences
+    ledger: Ledger
     bans_are_permanent: bool
     restrict: Callable[[Restriction], Awaitable[None]]
     next_hop: NextHop
@@ -327,11 +332,23 @@ class Session:
             services.statistics.count_by("handshakes", self._listener.name, "", "failed")
             hello = error.hello if isinstance(error, HandshakeFailed) else None
             reason = error.reason if isinstance(error, HandshakeFailed) else type(error).__name__
-            self._record("handshake", evidence.failed_handshake(self._case, hello, reason))
+            fields = evidence.failed_handshake(self._case, hello, reason)
+            downgrades = services.ledger.failed_handshake(hello, self._case)
+            self._record("handshake", fields | self._downgraded(downgrades))
             raise
+        finally:
+            services.ledger.count(Count.HANDSHAKES, self._case)
         await self._decide()
         self._count_handshake(self._case.tls.version, self._decision)
-        self._record("handshake", evidence.handshake(self._case, self._decision, self._refusal))
+        fields = evidence.handshake(self._case, self._decision, self._refusal)
+        downgrades = await services.ledger.handshake(self._case)
+        self._record("handshake", fields | self._downgraded(downgrades))
+
+    def _downgraded(self, downgrades: Sequence[Event]) -> dict[str, object]:
+        """Count downgrades; return what goes on record of them."""
+        for event in downgrades:
+            self._services.statistics.count_by("downgrades", event)
+        return evidence.downgraded(downgrades)
 
     def _count_handshake(self, version: str, decision: TrustDecision | None) -> None:
         statistics = self._services.statistics
@@ -456,6 +473,7 @@ class Session:
             transaction.route = None
         self._services.statistics.count("deferred" if reply.is_transient else "rejected")
         self._record("refusal", evidence.refusal(self._case, reply, "next_hop"))
+        self._rejected(Event.UNKNOWN_RECIPIENT if reply.is_permanent else None)
         self._engine.answer(reply)
 
     async def _on_data(self, event: events.DataStart) -> None:
@@ -533,6 +551,8 @@ class Session:
         )  # fmt: skip
         statistics = self._services.statistics
         statistics.count(outcome)
+        if delivery.accepted:
+            self._services.ledger.note(Event.DELIVERED, self._case)
         statistics.count_by("deliveries", delivery.route, outcome)
         statistics.delivery_took(delivery.elapsed.total_seconds())
         try:
@@ -552,9 +572,13 @@ class Session:
     async def _on_violation(self, event: events.Violation) -> None:
         if self._transaction is not None:
             self._transaction.release()  # the message, if there was one, is dropped
-        if event.closes or event.kind == "plaintext":
+        noted = VIOLATIONS.get(event.kind)
+        self._rejected(noted)
+        if event.closes or noted is Event.PLAINTEXT:
             self._services.statistics.count("refused")
-            self._record("refusal", evidence.refusal(self._case, event.reply, event.kind))
+            fields = evidence.refusal(self._case, event.reply, event.kind)
+            downgrades = (noted,) if noted in DOWNGRADES else ()
+            self._record("refusal", fields | self._downgraded(downgrades))
 
     # --- the policy -------------------------------------------------------------------------
 
@@ -574,6 +598,7 @@ class Session:
             "refusal",
             evidence.refusal(self._case, told, verdict.rule) | self._judging.breach(stage, verdict),
         )
+        self._rejected(_event_of(verdict, self._judging.facts(stage)))
         if verdict.sanction is None:
             self._engine.answer(told)
         else:
@@ -587,6 +612,12 @@ class Session:
         if refusal is None or not refusal.is_transient:
             facts = self._judging.facts(Stage.MESSAGE)
             self._services.feedback.note(self._case, facts, refused=refusal is not None)
+
+    def _rejected(self, event: Event | None) -> None:
+        """Note that something was refused, and what it says of the client, if anything."""
+        self._services.ledger.count(Count.REJECTED_COMMANDS, self._case)
+        if event is not None:
+            self._services.ledger.note(event, self._case)
 
     async def _impose(self, sanction: Sanction | None) -> None:
         """Put a ban or a suspension in force: here at once, everywhere by the store."""
@@ -607,6 +638,7 @@ class Session:
         told = failures.with_reference(reply, self.reference)
         self._services.statistics.count("refused")
         self._record("refusal", evidence.refusal(self._case, told, rule))
+        self._rejected(None)
         self._engine.answer(told)
 
     def _record(self, kind: str, fields: dict[str, object]) -> None:
@@ -638,6 +670,14 @@ class Session:
         case = self._case
         case.sender = case.recipient = case.authors = case.header = None
         case.recipients, case.message = (), b""
+
+
+def _event_of(verdict: Verdict, facts: Facts) -> Event | None:
+    """What a refusal by a rule says of a client; nothing, if it may come again or is dealt with."""
+    assert verdict.reply is not None
+    if verdict.sanction is not None or not verdict.reply.is_permanent:
+        return None
+    return Event.LISTED if facts.get("dnsbl.listed") is True else Event.BREACH
 
 
 @lru_cache(maxsize=16)

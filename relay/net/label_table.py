@@ -38,6 +38,9 @@ LABELLED: Final = MappingProxyType(
             ("listener", "tls_version", "status"),
             256,
         ),
+        "downgrades": Labelled(
+            "Clients that came with less protection than there could be.", ("downgrades",), 8
+        ),
         "refusals": Labelled("Refusals by the rule that refused.", ("rule",), 128),
         "revocations": Labelled(
             "Handshakes for which revocation was asked about, by what came of it.",

@@ -13,9 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.mail.headers import HeaderBlock
-    from relay.model import Address, Endpoint, Identity, Recipient, Sender, TlsFacts, TrustDecision
+    from relay.model import (
+        Address,
+        Charge,
+        Endpoint,
+        Identity,
+        Recipient,
+        Sender,
+        TlsFacts,
+        TrustDecision,
+    )
     from relay.policy.facts import Stage, Value
-    from relay.policy.limits import Limit
+    from relay.policy.limits import Count, Limit
 
 __all__ = ["Case"]
 
@@ -28,7 +37,8 @@ class Case:
     single field that can be read. `recipient` is the one being judged, `recipients` those accepted
     before it. `header` and `message` are there at the message stage: CRLF line ends, the dot
     stuffing gone, as the client sent it. `facts` are those found out so far, and `limits` those in
-    force, for the check that charges them; `charged` is what it has found at each stage.
+    force, for the check that charges them; `charged` is what it has found at each stage, and `noted` are the
+    charges, by their keys, of what is counted when it happens.
     """
 
     peer: Endpoint
@@ -46,3 +56,4 @@ class Case:
     facts: Mapping[str, Value] = field(default_factory=dict)
     limits: Mapping[Stage, tuple[Limit, ...]] = field(default_factory=dict)
     charged: dict[Stage, Mapping[str, Value]] = field(default_factory=dict)
+    noted: dict[str, tuple[Count, Charge]] = field(default_factory=dict)

@@ -48,6 +48,10 @@ class Consequences:
         address = peer.ip
         return self._restrictions.banned(address) is not None and not self._is_exempt(str(address))
 
+    def is_exempt(self, peer: Endpoint) -> bool:
+        """Whether an address is never held responsible."""
+        return self._is_exempt(str(peer.ip))
+
     def due(self, sanction: Sanction, case: Case, now: float) -> Restriction | None:
         """Return what a sanction amounts to; None if there is nobody to restrict, or it is in force.
 

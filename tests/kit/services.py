@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
+from relay import catalogue
 from relay.inbound.authentication_results import AuthenticationResults
 from relay.inbound.session import Services
-from relay.live_policy import offload
+from relay.live_policy import make_ledger, offload
 from relay.model import Delivery, TrustDecision, TrustStatus
 from relay.policy.check import Tools
 from relay.policy.consequences import Consequences
@@ -20,6 +21,7 @@ from relay.settings import CertificateFiles, Limits, Listener, Timeouts
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
 from relay.state.memory import MemoryStore
+from relay.state.outbox import Outbox
 from relay.state.watching import Watcher
 from tests.kit.policy import FakePolicies, panel
 from tests.kit.zones import FakeResolver
@@ -190,11 +192,13 @@ class World:
     store: MemoryStore = field(default_factory=MemoryStore)
     watcher: Watcher = field(init=False)
     consequences: Consequences = field(init=False)
+    outbox: Outbox = field(init=False)
     panel: Panel = field(init=False)
 
     def __post_init__(self) -> None:
         self.watcher = Watcher(self.store, self.clock, lambda: None)
         self.consequences = Consequences(self.watcher.view, (), timedelta(days=30))
+        self.outbox = Outbox(self.store, self.clock)
         tools = Tools("edge.example.org", self.clock, FakeResolver(), self.store, offload)
         self.panel = panel(tools)
 
@@ -209,6 +213,13 @@ class World:
             policies=self.policies,
             panel=self.panel,
             consequences=self.consequences,
+            ledger=make_ledger(
+                catalogue.settings_type().model_fields["checks"].default,
+                self.consequences,
+                self.store,
+                self.outbox,
+                self.clock,
+            ),
             bans_are_permanent=True,
             restrict=self.watcher.restrict,
             next_hop=self.next_hop,

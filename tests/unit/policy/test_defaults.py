@@ -31,6 +31,7 @@ CHECKS = (
     "arc",
     "dmarc",
     "rate",
+    "reputation",
     "peer",
 )
 MACRO = OLE + "_VBA_PROJECT".encode("utf-16-le")

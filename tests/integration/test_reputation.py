@@ -1,0 +1,134 @@
+"""What clients do through the real binary: downgrades on record, harm that leads to a ban, bans that end."""
+
+import smtplib
+import ssl
+
+import pytest
+
+from tests.kit.clients import Proxied
+from tests.kit.relay_process import RelayProcess, free_port, wait_until
+
+RULES = """
+[[rule]]
+name = "reputation_network"
+duration = "2s"
+when = "reputation.network <= -80.0"
+"""
+
+
+@pytest.fixture
+def relay(site, upstream, tmp_path):
+    (tmp_path / "rules.toml").write_text(RULES)
+    settings = site.settings(
+        upstream.port,
+        listener={"policy": ["defaults", "rules.toml"]},
+        checks={"reputation": {"half_life": {"network": "2s"}}},
+        policy={"exempt": ["203.0.113.0/24"]},
+    )
+    public = {
+        "name": "public",
+        "address": f"127.0.0.1:{free_port()}",
+        "client_certificate": "optional",
+        "proxy_protocol_from": ["127.0.0.0/8"],
+    }
+    settings["listener"].append(settings["listener"][0] | public)
+    settings["route"]["dest.example"] = settings["route"]["*"]
+    with RelayProcess(tmp_path, settings, site.allowlist()) as running:
+        yield running
+
+
+def smuggle(relay, site, address):
+    """Hide one message in another."""
+    with Proxied(relay.ports["public"], address) as smtp:
+        smtp.ehlo("client.strange.example")
+        smtp.starttls(context=site.context())
+        smtp.ehlo("client.strange.example")
+        assert smtp.mail("a@strange.example")[0] == 250
+        assert smtp.rcpt("user@dest.example")[0] == 250
+        smtp.docmd("DATA")
+        smtp.send(b"From: a@strange.example\r\n\r\nx\n.\nMAIL FROM:<x@y.example>\r\n.\r\n")
+        assert smtp.getreply()[0] == 554
+
+
+def greeted(relay, address):
+    try:
+        Proxied(relay.ports["public"], address).close()
+    except smtplib.SMTPConnectError as refused:
+        return refused.smtp_code
+    return 220
+
+
+def test_harm_leads_to_a_ban_that_ends_and_the_score_fades(relay, site):
+    address = "192.0.2.66"
+    for _ in range(4):
+        smuggle(relay, site, address)
+    assert wait_until("it is banned", lambda: greeted(relay, address) == 554 or None)
+    (record,) = relay.audit(kind="sanction")
+    assert (record["action"], record["target"]) == ("ban", f"{address}/32")
+    assert record["rule"] == "reputation_network"
+    banned = relay.wait_for_audit(kind="refusal", rule="reputation_network")
+    assert -100 <= banned["facts"]["reputation.network"] <= -80
+    assert greeted(relay, "192.0.3.66") == 220, "another network"
+    # The ban ends, and the score has faded meanwhile: it does not come back.
+    assert wait_until("it is heard again", lambda: greeted(relay, address) == 220 or None)
+    assert greeted(relay, address) == 220
+    assert len(relay.audit(kind="sanction")) == 1
+
+
+@pytest.mark.parametrize("address", ["203.0.113.7", "10.0.0.1"], ids=["exempt", "of our own side"])
+def test_exempt_and_own_addresses_are_never_banned(address, relay, site):
+    for _ in range(4):
+        smuggle(relay, site, address)
+    smuggle(relay, site, "192.0.2.66")
+    relay.wait_for_audit(kind="refusal", peer_address="192.0.2.66", rule="bare_newline")
+    assert greeted(relay, address) == 220
+    assert not relay.audit(kind="sanction")
+
+
+def test_every_downgrade_is_on_record_as_such(relay, site):
+    with Proxied(relay.ports["public"], "192.0.2.70") as smtp:
+        smtp.ehlo("client.strange.example")
+        assert smtp.mail("a@strange.example")[0] == 530
+    record = relay.wait_for_audit(kind="refusal", peer_address="192.0.2.70")
+    assert record["downgrades"] == ["plaintext"]
+
+    def handshake(version):
+        context = site.context()
+        context.minimum_version = context.maximum_version = version
+        with Proxied(relay.ports["public"], "192.0.2.71") as smtp:
+            smtp.ehlo("client.strange.example")
+            smtp.starttls(context=context)
+            smtp.ehlo("client.strange.example")
+
+    def downgrades():
+        found = relay.audit(kind="handshake", peer_address="192.0.2.71")
+        return [each.get("downgrades", []) for each in found]
+
+    handshake(ssl.TLSVersion.TLSv1_3)
+    # the other worker knows of it by the store, a second later at most
+    wait_until(
+        "it was weaker", lambda: handshake(ssl.TLSVersion.TLSv1_2) or ["weaker"] in downgrades()
+    )
+    assert downgrades()[0] == []
+    handshake(ssl.TLSVersion.TLSv1_3)
+    assert downgrades()[-1] == []
+
+
+REJECTED = """
+[[limit]]
+name = "network_rejected_commands"
+rate = ["5/1h"]
+"""
+
+
+def test_who_has_too_many_commands_rejected_is_not_spoken_to_for_a_while(relay, site):
+    (relay.folder / "rules.toml").write_text(REJECTED)
+    relay.reload()
+    address = "198.51.100.9"
+    with Proxied(relay.ports["public"], address) as smtp:
+        for _ in range(6):
+            assert smtp.docmd("FEED ME")[0] == 500
+    assert wait_until("it is turned away", lambda: greeted(relay, address) == 421 or None)
+    record = relay.wait_for_audit(kind="refusal", rule="rate_connections", peer_address=address)
+    assert record["facts"]["rate.connect_limit"] == "network_rejected_commands"
+    assert greeted(relay, "198.51.101.9") == 220
