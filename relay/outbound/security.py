@@ -6,31 +6,30 @@ too, before a byte is sent. RFC 5280 6 (paths), RFC 9525 (names).
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
-from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import Criticality, ExtensionPolicy
 
 from relay.pki.certificate import MalformedCertificate
-from relay.pki.chain import MAX_DEPTH, MAX_INTERMEDIATES
-from relay.pki.links import is_weak_key
+from relay.pki.chain import MAX_INTERMEDIATES, Anchors, verify_chain
+from relay.pki.links import fault_of_leaf
+from relay.pki.server_names import is_name_of_server, vouches_for_server
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from relay.model import TlsFacts
     from relay.outbound.routes import Host, Route
     from relay.pki.certificate import Certificate
 
-__all__ = ["PeerCheck"]
+__all__ = ["PeerCheck", "objection_to_server"]
 
-_MAX_REMEMBERED = 16
-_SERVER_USAGES = {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-
-_Policy = verification.Policy
+_MAX_REMEMBERED: Final = 16
+_SERVER_USAGES: Final = frozenset(
+    {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+)
 
 
 class PeerCheck:
@@ -40,8 +39,7 @@ class PeerCheck:
         self._mode = route.settings.tls
         self._pins = frozenset(route.pins)
         self._name = route.server_name(host)
-        anchors = [anchor.x509 for anchor in route.anchors]
-        self._store = verification.Store(anchors) if anchors else None
+        self._anchors = Anchors(route.anchors)
         self._intermediates: dict[str, tuple[Certificate, ...]] = {}
 
     def objection(self, facts: TlsFacts, now: datetime) -> str | None:
@@ -62,27 +60,15 @@ class PeerCheck:
         return f"the certificate (spki:sha256:{leaf.spki_sha256}) matches no pin of the route"
 
     def _chain_objection(self, facts: TlsFacts, now: datetime) -> str | None:
-        if self._store is None:
+        if not self._anchors.certificates:
             return "the route has no CA to trust"
-        leaf = facts.certificates[0]
-        builder = (
-            verification.PolicyBuilder()
-            .store(self._store)
-            .time(now)
-            .max_chain_depth(MAX_DEPTH)
-            .extension_policies(ca_policy=_ca_policy(), ee_policy=_server_policy())
-        )
-        try:
-            verifier = builder.build_server_verifier(_subject(self._name))
-        except ValueError:
+        if not is_name_of_server(self._name):
             return f"no certificate can have the name {self._name!r}"
-        try:
-            verifier.verify(leaf.x509, [each.x509 for each in self._known_intermediates(facts)])
-        except verification.VerificationError as error:
-            return f"the certificate is not good for {self._name}: {error}"
-        if is_weak_key(leaf.public_key):  # the verifier looks at the keys of issuers only
-            return "its key is too weak"
-        return None
+        chain = (facts.certificates[0], *self._known_intermediates(facts))
+        objection = objection_to_server(chain, self._anchors, now) or (
+            None if vouches_for_server(chain[0], self._name) else "it has another name"
+        )
+        return objection and f"the certificate is not good for {self._name}: {objection}"
 
     def _known_intermediates(self, facts: TlsFacts) -> tuple[Certificate, ...]:
         """Return the intermediates presented, or for a resumed session those of its first time.
@@ -98,37 +84,25 @@ class PeerCheck:
         return self._intermediates.get(leaf.sha256, ())
 
 
-def _subject(name: str) -> x509.DNSName | x509.IPAddress:
-    try:
-        return x509.IPAddress(ip_address(name))  # RFC 9525 6.5: an address needs an IP-ID
-    except ValueError:
-        return x509.DNSName(name.removesuffix("."))
+def objection_to_server(
+    chain: Sequence[Certificate], anchors: Anchors, now: datetime
+) -> str | None:
+    """Say why a server's chain is not believed, whatever its name; None: it is.
 
+    Args:
+        chain: leaf first.
+        anchors: whom to trust; a server's own certificate may stand there, too.
+        now: the time to judge by.
 
-def _ca_policy() -> ExtensionPolicy:
-    """What a CA must be (RFC 5280 6.1.4): no more, as private CAs are made with plain openssl."""
-    return (
-        ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
-        .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signs)
-    )
-
-
-def _server_policy() -> ExtensionPolicy:
-    return (
-        ExtensionPolicy.permit_all()
-        .require_present(x509.SubjectAlternativeName, Criticality.AGNOSTIC, None)
-        .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _check_is_server)
-    )
-
-
-def _check_signs(_: _Policy, __: x509.Certificate, usage: x509.KeyUsage | None) -> None:
-    if usage is not None and not usage.key_cert_sign:
-        raise ValueError("the issuer may not sign certificates")
-
-
-def _check_is_server(
-    _: _Policy, __: x509.Certificate, usages: x509.ExtendedKeyUsage | None
-) -> None:
-    if usages is not None and not _SERVER_USAGES.intersection(usages):
-        raise ValueError("the certificate is not made for servers")
+    Raises:
+        MalformedCertificate: the leaf cannot be read.
+    """
+    leaf = chain[0]
+    usages = leaf.extension(x509.ExtendedKeyUsage)
+    if usages is not None and _SERVER_USAGES.isdisjoint(usages):
+        return "it is not made for servers"
+    if leaf in anchors:  # trusted as it is
+        fault = fault_of_leaf(leaf, now)
+        return None if fault is None else fault.reason
+    verdict = verify_chain(chain, anchors, now, _SERVER_USAGES)
+    return None if verdict.status is None else verdict.reason
