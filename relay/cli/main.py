@@ -16,6 +16,7 @@ from relay.cli.demo import demo
 from relay.cli.enrolment import enroll, invitations, invite
 from relay.cli.explain import explain
 from relay.cli.init import init
+from relay.cli.policy_explain import explain as policy_explain
 from relay.cli.policy_replay import diff, replay
 from relay.cli.reload import reload
 from relay.cli.run import run
@@ -67,6 +68,7 @@ app.add_typer(pin.app, name="pin")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(ban.app, name="ban")
 app.add_typer(policy.app, name="policy")
+policy.app.command("explain")(policy_explain)
 policy.app.command()(replay)
 policy.app.command()(diff)
 app.command()(send)

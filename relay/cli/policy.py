@@ -158,7 +158,7 @@ def _compile_all(config: Path | None) -> int:
     from relay.cli.policy_choice import choose
 
     engines = choose(load_configuration(config)).engines
-    return len({rule for engine in engines.values() for rule in engine.rules})
+    return len({rule.name for engine in engines.values() for rule in engine.rules})
 
 
 def _mistake(error: ConfigurationError) -> dict[str, Any]:
