@@ -30,6 +30,7 @@ from relay.settings import (
     Dkim,
     DmarcReports,
     Dns,
+    Doctor,
     Est,
     Limits,
     Listener,
@@ -140,6 +141,7 @@ _TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[state]", State),
     ("[dns]", Dns),
     *_with_lists("dkim", Dkim),
+    ("[doctor]", Doctor),
     ("[policy]", Policy),
     ("[checks]", Checks),
     *(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Dkim, DmarcReports, Dns, Route, Settings, State
+    from relay.settings import Dkim, DmarcReports, Dns, Doctor, Route, Settings, State
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]
@@ -42,6 +42,7 @@ def find_mistakes(settings: Settings) -> Iterator[Mistake]:
     yield from _check_dkim(settings.dkim)
     yield from _check_dmarc_reports(settings.dmarc_reports)
     yield from _check_removed_headers(settings)
+    yield from _check_doctor(settings.doctor)
 
 
 def is_loopback(host: str) -> bool:
@@ -285,6 +286,7 @@ def _check_durations(settings: Settings) -> Iterator[Mistake]:
     ]
     phases.append((("est", "lifetime"), settings.est.lifetime))
     phases.append((("dns", "timeout"), settings.dns.timeout))
+    phases.append((("doctor", "every"), settings.doctor.every))
     phases.append((("state", "timeout"), settings.state.timeout))
     for key, duration in phases:
         if not duration:
@@ -369,6 +371,39 @@ def _check_removed_headers(settings: Settings) -> Iterator[Mistake]:
             elif is_indispensable(name):
                 remedy = "leave it out; for Received there is `received`"
                 yield Mistake(place, f'`remove_headers`: mail can\'t do without "{name}"', remedy)
+
+
+# --- domains --------------------------------------------------------------------------------
+
+
+def _check_doctor(doctor: Doctor) -> Iterator[Mistake]:
+    for position, domain in enumerate(doctor.domains):
+        if not is_host_name(domain):
+            remedy = 'write it as "example.org"'
+            yield Mistake(
+                ("doctor", "domains", position),
+                f'`doctor.domains`: "{domain}" is no domain',
+                remedy,
+            )
+    for position, name in enumerate(doctor.dkim_keys):
+        selector, has_both, domain = name.partition("._domainkey.")
+        if not (selector and has_both and is_host_name(domain)):
+            remedy = 'write it as "s1._domainkey.example.org"'
+            yield Mistake(
+                ("doctor", "dkim_keys", position), f'`doctor.dkim_keys`: "{name}" is no key', remedy
+            )
+    for key in ("mail_to", "sender"):
+        text = getattr(doctor, key)
+        local, _, domain = text.rpartition("@")
+        if text and not (local and is_host_name(domain)):
+            remedy = 'write it as "postmaster@example.org"'
+            yield Mistake(("doctor", key), f'`doctor.{key}`: "{text}" is no address', remedy)
+    if doctor.webhook and (problem := problem_of(doctor.webhook)):
+        yield Mistake(
+            ("doctor", "webhook"),
+            f'`doctor.webhook`: "{doctor.webhook}": {problem}',
+            'write it as "https://alerts.example.org/gatepost"',
+        )
 
 
 # --- revocation -----------------------------------------------------------------------------

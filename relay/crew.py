@@ -71,6 +71,10 @@ class Crew:
         """Those of one generation."""
         return [worker for worker in self.workers if worker.generation == generation]
 
+    def reserve_slot(self) -> int:
+        """Return a row of the tally that no worker will get."""
+        return self._free_slots.pop()
+
     def fork(self, generation: int, become: Callable[[int, socket.socket], NoReturn]) -> None:
         """Fork a worker; the child calls `become` with its slot and its end of the socket pair."""
         slot = self._free_slots.pop(0)

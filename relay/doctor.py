@@ -179,10 +179,8 @@ class Doctor:
         if not result["valid"]:
             yield Symptom("error", "dmarc", _error_of(result, "there is no DMARC record"))
             return
-        policy = result["tags"]["p"]["value"]
-        place = result["location"]
-        level: Level = "warning" if policy == "none" else "ok"
-        yield Symptom(level, "dmarc", f"policy {policy}, of {place}")
+        policy, place = result["tags"]["p"]["value"], result["location"]
+        yield Symptom("ok", "dmarc", f"policy {policy}, of {place}")
         if "rua" not in result["tags"]:
             yield Symptom("warning", "dmarc", "nobody gets reports (rua=)")
 

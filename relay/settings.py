@@ -35,6 +35,7 @@ __all__ = [
     "DkimKey",
     "DmarcReports",
     "Dns",
+    "Doctor",
     "Duration",
     "Est",
     "Limits",
@@ -639,6 +640,34 @@ class Dkim(Table):
     """The keys."""
 
 
+class Doctor(Table):
+    """Domains that are examined from time to time, as `gatepost check domain` does.
+
+    What has changed goes to the audit trail (`kind` is `domain`), the number of problems to the metrics.
+    """
+
+    domains: tuple[str, ...] = ()
+    """Whose: `["example.org"]`. None: nothing is examined."""
+
+    every: Duration = timedelta(days=1)
+    """How often."""
+
+    dkim_keys: tuple[str, ...] = ()
+    """Keys of others that must be published, as `["google._domainkey.example.org"]`; our own active ones must anyway."""
+
+    mail_to: str = ""
+    """Who gets a mail when problems come or go, by `[route]`; empty: nobody."""
+
+    sender: str = ""
+    """From whom; empty: postmaster at our `hostname`."""
+
+    webhook: str = ""
+    """An address that gets the same as JSON by POST; empty: none."""
+
+    allow_private_addresses: bool = False
+    """Whether to call on private and loopback addresses: for a webhook in your own network."""
+
+
 class State(Table):
     """What workers and nodes remember together: counters of limits, reputation, bans. See [state](state.md)."""
 
@@ -773,6 +802,9 @@ class Settings(Table):
 
     dkim: Dkim = Dkim()
     """Signatures of our own."""
+
+    doctor: Doctor = Doctor()
+    """Domains that are watched."""
 
     dmarc_reports: DmarcReports = DmarcReports()
     """Reports to others."""

@@ -29,6 +29,7 @@ from relay.audit.log import AuditLog
 from relay.child_process import HANDLED_SIGNALS, become
 from relay.control import Caller, ControlServer, ReloadCallers
 from relay.crew import Crew, WorkerProcess
+from relay.doctor_process import make_rounds
 from relay.errors import ConfigurationError, Unavailable
 from relay.http_process import HttpProcess, HttpSide, http_addresses
 from relay.keeper_process import KeeperProcess, keep
@@ -45,6 +46,7 @@ from relay.preparation import (
     raise_descriptor_limit,
 )
 from relay.report_process import ReportProcess, report
+from relay.side_process import SideProcess
 from relay.state_process import StateProcess, keep_up_state
 from relay.watch import FileWatch
 
@@ -99,6 +101,8 @@ class Supervisor:
         self._http: HttpProcess
         self._state: StateProcess
         self._reports: ReportProcess
+        self._doctor: SideProcess
+        self._doctor_slot: int
         self._crl_sources: list[object] = []
         self._reload_callers = ReloadCallers(self.reload)
         self._restart_at: float | None = None
@@ -138,13 +142,15 @@ class Supervisor:
         )
         self._put_on_record("start")
         # Up to three old generations may still be ending.
-        self._tally = Tally(4 * self._worker_count() + 4)
+        self._tally = Tally(4 * self._worker_count() + 5)
         self._crew = Crew(self._selector, self._tally, self._hear)
         self._install_signals()
         self._keeper = KeeperProcess(self._selector, self._become_keeper, self._hear_keeper)
         self._http = HttpProcess(self._selector, self._become_http)
         self._state = StateProcess(self._selector, self._become_state)
         self._reports = ReportProcess(self._selector, self._become_reports)
+        self._doctor_slot = self._crew.reserve_slot()
+        self._doctor = SideProcess("doctor", self._selector, self._become_doctor, lambda _: None)
         self._watch()
         try:
             self._prepare_workers()
@@ -188,6 +194,7 @@ class Supervisor:
         self._keeper.stop()
         self._state.stop()
         self._reports.stop()
+        self._doctor.stop()
         self._http.finish()
         self._put_on_record("stop")
         for listening in self._sockets.values():
@@ -215,6 +222,7 @@ class Supervisor:
         self._http.tick()
         self._state.tick()
         self._reports.tick()
+        self._doctor.tick()
         if self._restart_at is not None and now >= self._restart_at:
             self._restart_at = None
             self._fill_up()
@@ -268,6 +276,10 @@ class Supervisor:
             self._reports.start()
         else:
             self._reports.stop()
+        self._doctor.stop()
+        self._tally.wipe(self._doctor_slot)  # the figures of domains that are no longer watched
+        if self._settings.doctor.domains:
+            self._doctor.start()
 
     def _fill_up(self) -> None:
         """Fork what is missing of the current generation."""
@@ -351,12 +363,23 @@ class Supervisor:
 
         become(begin, self._settings.user)
 
+    def _become_doctor(self, control: socket.socket) -> NoReturn:
+        """The same for the process that examines domains."""
+
+        def begin() -> Coroutine[Any, Any, None]:
+            self._let_go(())
+            row = self._tally.row(self._doctor_slot)
+            return make_rounds(self._settings, self._blueprint.routes, row, control)
+
+        become(begin, self._settings.user)
+
     def _let_go(self, kept: Iterable[list[socket.socket]]) -> None:
         """In a child: of all that is its parent's or another child's, but for these sockets."""
         self._selector.close()
         self._control.close(is_child=True)
         close_all(self._signal_sockets)
-        for processes in (self._crew, self._keeper, self._http, self._state, self._reports):
+        side = (self._keeper, self._http, self._state, self._reports, self._doctor)
+        for processes in (self._crew, *side):
             processes.close()
         mine = {each for listening in kept for each in listening}
         previous = self._previous.sockets if self._previous is not None else {}

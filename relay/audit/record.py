@@ -22,6 +22,7 @@ class Kind(StrEnum):
     REFUSAL = "refusal"
     TRANSACTION = "transaction"
     SANCTION = "sanction"
+    DOMAIN = "domain"
     ADMIN = "admin"
 
 
@@ -31,6 +32,7 @@ _KINDS: Final = MappingProxyType(
         Kind.REFUSAL: "Something a client asked for and did not get, with the reply it was told.",
         Kind.TRANSACTION: "A message that a next hop was asked to take, with its answer.",
         Kind.SANCTION: "A ban or a suspension that a rule has put in force.",
+        Kind.DOMAIN: "A domain of `[doctor]`, where its problems have changed or it could not be examined.",
         Kind.ADMIN: "An act of the operator: a start, a stop, a reload, a changed pin.",
     }
 )
@@ -41,7 +43,7 @@ FIELDS: Final = MappingProxyType(
         "time": "When, in UTC with milliseconds (RFC 3339).",
         "node": "Which relay: its `hostname`.",
         "kind": "What the record is about: `handshake`, `refusal`, `transaction`, "
-        "`sanction` or `admin`.",
+        "`sanction`, `domain` or `admin`.",
         "reference": "The id that the client was told; `gatepost explain` takes it. Transactions "
         "have their own, which stands in Received too.",
         "session": "The id of the connection; joins its records.",
@@ -110,6 +112,10 @@ FIELDS: Final = MappingProxyType(
         "next_hop_tls_cipher": "The cipher suite towards it.",
         "failure": "What kept a message from the next hop, where it did not answer.",
         "elapsed_ms": "The time the next hop took, in milliseconds.",
+        # Domains
+        "domain": "The domain that was examined.",
+        "problems": "What is wrong with it that was not before, a sentence each.",
+        "cleared": "What was wrong before, and is not any more.",
         # Administrative acts, and sanctions
         "action": "What was done, as a dotted word: `pin.add`, `reload`.",
         "user": "Who did it: the user's name on this machine, or the identity that enrolled over the wire.",

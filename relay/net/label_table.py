@@ -50,6 +50,9 @@ LABELLED: Final = MappingProxyType(
         "deliveries": Labelled(
             "Messages that a next hop was asked to take.", ("route", "outcome"), 192
         ),
+        "domain_problems": Labelled(
+            "What is not in order about a domain of `[doctor]`.", ("domain",), 64, is_gauge=True
+        ),
         "next_hops_failing": Labelled(
             "Workers that find a next hop failing.", ("route", "next_hop"), 64, is_gauge=True
         ),

@@ -109,7 +109,7 @@ def changed(**records):
          "spf: it does not end in -all or ~all: anybody may send"),
         (changed(_dmarc__good__example=None), "error", "dmarc: there is no DMARC record"),
         (changed(_dmarc__good__example={"TXT": "v=DMARC1; p=none; rua=mailto:d@good.example"}), "warning",
-         "dmarc: policy none, of good.example"),
+         "dmarc: A p tag value of none makes DMARC unenforced on email sent as good.example."),
         (changed(_dmarc__good__example={"TXT": "v=DMARC1; p=reject"}), "warning",
          "dmarc: nobody gets reports (rua=)"),
         (changed(s1___domainkey__good__example=None), "error", "dkim: s1: there is no key"),
