@@ -105,7 +105,7 @@ def _stack_of(chunks: Sequence[bytes], body_bytes: int) -> FieldStack:
     """The header fields as they leave us; of the body nothing is copied."""
     *first, last = chunks
     header = b"".join((*first, last[: len(last) - body_bytes]))
-    return FieldStack.of(split(header))
+    return FieldStack.of(split(header, is_limited=False))
 
 
 def _on_behalf_of(case: Case, key: SigningKey) -> str:

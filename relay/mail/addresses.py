@@ -50,6 +50,8 @@ def parse_address_list(text: str) -> tuple[Address, ...] | None:
     An address in a display name that is not quoted (`a@x <b@x>`, no standard knows it, many
     senders write it) counts as one more address: who reads the message sees it.
     """
+    if len(text) > _MAX_CHARACTERS:
+        return None
     return _remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else _parsed(text)
 
 
@@ -61,6 +63,7 @@ def _parsed(text: str) -> tuple[Address, ...] | None:
     return tuple(found) or None
 
 
+_MAX_CHARACTERS: Final = 8 * 1024  # 2 us each at worst, and the loop is held so long
 _REMEMBERED_CHARACTERS: Final = 256
 _remembered = lru_cache(maxsize=1024)(_parsed)  # services and people write with one From each
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.mail.headers import MAX_HEADER_BYTES, split
+from relay.mail.headers import MAX_HEADER_BYTES, MAX_HEADER_LINES, split
 
 MESSAGE = (
     b"Received: from a by b;\r\n\tSat, 21 Nov 2026 04:00:00 +0000\r\n"
@@ -112,6 +112,16 @@ def test_a_header_beyond_all_measure_is_marked() -> None:
     assert split(long).authors is None
     fits = b"From: a@example.org\r\nX: " + b"y" * (MAX_HEADER_BYTES - 30) + b"\r\n\r\n" + b"z" * 99
     assert not split(fits).is_too_long
+
+
+@pytest.mark.parametrize("line", [b"X: y\r\n", b" y\r\n"])
+def test_a_header_of_very_many_lines_is_not_read(line: bytes) -> None:
+    first = b"From: a@example.org\r\n"
+    assert not split(first + line * (MAX_HEADER_LINES - 1) + b"\r\n" + line * 9).is_too_long
+    block = split(first + line * MAX_HEADER_LINES + b"\r\n")
+    assert block.is_too_long
+    assert block.fields == []
+    assert len(split(block.message, is_limited=False).named(b"from")) == 1
 
 
 def test_without_takes_whole_fields_out() -> None:
