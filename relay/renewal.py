@@ -72,8 +72,7 @@ def renew(
     if not keeps_key:
         key = make_private_key(key_type_of(key))
     now = datetime.now(UTC).replace(microsecond=0)
-    until = now + (lifetime or old.not_after - old.not_before - BACKDATED)
-    validity = Validity(now - BACKDATED, until)
+    validity = Validity(now - BACKDATED, now + (lifetime or _lifetime_of(old)))
     new = ca.issue(subject_of(old), key.public_key(), validity, passphrase)
     identity = publish_successor(allowlist, old, new)
     ended = end_pins(allowlist, identity, ca.index.end_of, now) if identity else []
@@ -104,6 +103,12 @@ def subject_of(certificate: Certificate) -> Subject:
     purposes = certificate.extension(x509.ExtendedKeyUsage) or ()
     is_server = ExtendedKeyUsageOID.SERVER_AUTH in purposes
     return Subject(certificate.common_name, certificate.names, "server" if is_server else "client")
+
+
+def _lifetime_of(certificate: Certificate) -> timedelta:
+    """How long it was to hold when it was made; nobody but us has backdated it."""
+    life = certificate.not_after - certificate.not_before
+    return life - BACKDATED if life > BACKDATED else life
 
 
 def _check(ca: CaFolder, old: Certificate, path: Path) -> None:

@@ -43,6 +43,8 @@ JITTER = 0.05
 """Share of a certificate's life by which the daemon comes early: many clients, not all at once."""
 
 RETRY_SECONDS = 300.0
+PAUSE_SECONDS = 5.0
+"""Between renewals at least, however short a certificate's life is: a CA is not to be flooded."""
 
 WhatArgument = Annotated[
     str, typer.Argument(help="The PEM file, or the name it was issued under.", metavar="NAME|FILE")
@@ -144,6 +146,8 @@ def renew_when_due(
     except (GatepostError, OSError) as error:
         typer.echo(str(error), err=True)
         sleep(RETRY_SECONDS)
+    else:
+        sleep(PAUSE_SECONDS)
 
 
 def needs_renewal(

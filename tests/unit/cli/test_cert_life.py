@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from relay.allowlist_file import add_pins, read_allowlist
 from relay.ca_folder import CaFolder
 from relay.cli.cert_life import renew_when_due
 from relay.errors import ConfigurationError
 from relay.pki.certificate import parse_pem_chain
+from relay.pki.issuing import Validity
+from relay.renewal import subject_of
 from tests.kit.command_line import gatepost
 
 
@@ -126,6 +128,29 @@ def test_the_daemon_renews_at_two_thirds_of_life_and_not_before(site):
     )
     share = (renewed[0] - made.not_before) / (made.not_after - made.not_before)
     assert 0.6 < share <= 0.667
+
+
+def test_the_daemon_pauses_however_short_a_life_is(site):
+    made = issue(site, "--days", "9")
+    slept = []
+    renew_when_due(site / "clients/acme.pem", lambda: None, slept.append, lambda: made.not_after)
+    assert slept == [5]
+
+
+@pytest.mark.parametrize("seconds", [15, 299, 301, 3600])
+def test_a_life_shorter_than_clocks_differ_is_kept(site, seconds):
+    """Certificates are backdated by five minutes; that is no part of their life."""
+    old = issue(site)
+    ca = CaFolder(site / "ca")
+    now = datetime.now(UTC).replace(microsecond=0)
+    key = load_pem_private_key((site / "clients/acme.key").read_bytes(), None).public_key()
+    start = now - timedelta(minutes=5 if seconds > 300 else 0)
+    short = ca.issue(subject_of(old), key, Validity(start, start + timedelta(seconds=seconds)))
+    (site / "clients/acme.pem").write_bytes(short.x509.public_bytes(Encoding.PEM))
+    assert run(site, "cert", "renew", "acme").code == 0
+    left = (leaf(site).not_after - now).total_seconds()
+    expected = seconds - 300 if seconds > 300 else seconds
+    assert expected <= left <= expected + 5
 
 
 def test_the_daemon_says_what_fails_and_waits_before_it_tries_again(site, capsys):
