@@ -12,7 +12,6 @@ import typer
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.output import emit, fail, progress, table
 from relay.errors import ConfigurationError
-from relay.settings import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from relay.policy.recollection import Past
     from relay.policy.replay import Again
 
-__all__ = ["diff", "replay"]
+__all__ = ["diff", "moment", "replay"]
 
 _DIFFERENT = 1
 _TELL_EVERY = 2_000
@@ -60,7 +59,7 @@ def replay(
     chosen = choose(configuration, policy or ())
     decide = Replay(chosen.engine).decide
     trail = configuration.settings.audit.path
-    found = _compare(trail, _moment(since), chosen, lambda past: Again(past.decision), decide)
+    found = _compare(trail, moment(since), chosen, lambda past: Again(past.decision), decide)
     _answer(found, since, rows, as_json=as_json)
 
 
@@ -84,7 +83,7 @@ def diff(
     before, after = choose(configuration, [old]), choose(configuration, [new])
     found = _compare(
         configuration.settings.audit.path,
-        _moment(since),
+        moment(since),
         before,
         Replay(before.engine).decide,
         Replay(after.engine).decide,
@@ -123,7 +122,10 @@ def _pasts(trail: Path, since: datetime, choice: "Choice") -> "Iterator[Past]":
             yield past
 
 
-def _moment(text: str) -> datetime:
+def moment(text: str) -> datetime:
+    """Read how far back an operator wants to look. Raises ConfigurationError."""
+    from relay.settings import parse_duration
+
     now = datetime.now(UTC)
     try:
         back: timedelta = parse_duration(text)
