@@ -46,9 +46,14 @@ class Fact(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """The value of a fact that could not be found out; `reason` is for the log and the audit."""
+    """The value of a fact that could not be found out; `reason` is for the log and the audit.
+
+    `mark` keeps it apart from a list of one text that happens to be the same: as tuples they would be
+    equal, and what is remembered of one would be taken for the other's.
+    """
 
     reason: str
+    mark: None = None
 
 
 NOT_ASKED = Missing("not asked")

@@ -168,6 +168,17 @@ def test_a_remembered_verdict_is_the_one_found_anew(facts):
     assert first == remembering.judge(Stage.SENDER, OWN | facts)
 
 
+def test_what_clients_list_is_not_taken_for_what_could_not_be_found_out():
+    """A file named as our reason would have had its verdict given to messages nobody could look into."""
+    text = '[[rule]]\nname = "exe"\nat = "message"\nthen = "reject"\nreply = "554 5.7.1 No"\n'
+    text += "when = 'attachment.names.exists(name, name.endsWith(\".exe\"))'\n"
+    own = {"identity.may_write": True}
+    named = engine_of(text).judge(Stage.MESSAGE, own | {"attachment.names": (UNKNOWN.reason,)})
+    assert named is COMPLIANT
+    unknown = engine_of(text).judge(Stage.MESSAGE, own | {"attachment.names": UNKNOWN})
+    assert unknown.reply == UNAVAILABLE
+
+
 def test_memory_is_bounded():
     engine = fresh(rule("r", 'sender.local == "x"'))
     for number in range(3000):
