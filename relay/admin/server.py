@@ -7,7 +7,7 @@ body, and never sees the text of an exception. Knows nothing of what is served. 
 from __future__ import annotations
 
 import asyncio
-import socket
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
@@ -18,6 +18,7 @@ from aiohttp import web
 from relay.names import PRODUCT
 
 if TYPE_CHECKING:
+    import socket
     import ssl
 
     from aiohttp.abc import AbstractStreamWriter
@@ -34,7 +35,7 @@ HANDSHAKE_SECONDS: Final = 10.0
 MAX_CONNECTIONS: Final = 500
 MAX_LINE_BYTES: Final = 8190
 MAX_FIELDS: Final = 64
-_BACKLOG: Final = 128
+_PAUSE_SECONDS: Final = 0.1
 
 
 class Asked(NamedTuple):
@@ -82,30 +83,51 @@ class HttpServer:
         self._max_body_bytes = max_body_bytes
         self._tls = tls
         self._factory: _Factory
-        self._servers: list[asyncio.AbstractServer] = []
+        self._listening: list[socket.socket] = []
+        self._accepting: list[asyncio.Task[None]] = []
+        self._opening: set[asyncio.Task[None]] = set()
 
     async def start(self, listening: list[socket.socket]) -> None:
         """Accept connections on sockets that listen already."""
         self._factory = _Factory(self._handle, self._max_body_bytes)
-        for each in listening:
-            self._servers.append(await self._accept_on(each))
+        self._listening = listening
+        self._accepting = [asyncio.create_task(self._accept_on(each)) for each in listening]
 
-    async def _accept_on(self, listening: socket.socket) -> asyncio.AbstractServer:
+    async def _accept_on(self, listening: socket.socket) -> None:
+        """Accept here, not in a server of the loop: that one counts nobody before the TLS handshake."""
         loop = asyncio.get_running_loop()
-        if listening.family == socket.AF_UNIX:
-            return await loop.create_unix_server(self._factory, sock=listening, backlog=_BACKLOG)
-        return await loop.create_server(
-            self._factory,
-            sock=listening,
-            backlog=_BACKLOG,
-            ssl=self._tls,
-            ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
-        )
+        listening.setblocking(False)  # noqa: FBT003  the socket module's own signature
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError:  # it was gone again, or there is no descriptor left
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            if len(self._opening) + len(self._factory.connections) < MAX_CONNECTIONS:
+                opening = asyncio.create_task(self._open(connection))
+                self._opening.add(opening)
+                opening.add_done_callback(self._opening.discard)
+            else:
+                connection.close()
+            await asyncio.sleep(0)  # where a queue of them waits, sock_accept does not
+
+    async def _open(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # a handshake that fails, too
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._factory,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
+            )
 
     async def close(self, grace_seconds: float) -> None:
         """Accept no more, let requests in work end, cut off the rest."""
-        for server in self._servers:
-            server.close()
+        ending = [*self._accepting, *self._opening]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+        for each in self._listening:
+            each.close()
         self._factory.pre_shutdown()
         await self._factory.shutdown(grace_seconds)
 
@@ -153,8 +175,6 @@ class _Connection(web.RequestHandler):
         super().connection_made(transport)
         abort = cast("asyncio.Transport", transport).abort
         self._deadline = asyncio.get_running_loop().call_later(DEADLINE_SECONDS, abort)
-        if self._manager is not None and len(self._manager.connections) > MAX_CONNECTIONS:
-            abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._deadline.cancel()

@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from relay.admin import server
 from relay.admin.est import MAX_BODY_BYTES, MAX_WRONG_TOKENS
 from relay.allowlist_file import add_identity, read_allowlist
 from relay.ca_folder import create_ca, encode_chain, issue_to_files, valid_from_now
@@ -59,6 +60,19 @@ def reenroll(site, files, body=None):
 
 def pins(site, name="acme"):
     return read_allowlist(site.allowlist).find(name).pins
+
+
+def test_who_never_ends_the_handshake_is_counted_too(site, monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 2.0)
+    silent = [connect(site.port) for _ in range(2)]
+    with connect(site.port) as third:
+        third.settimeout(1)
+        assert read_reply(third).status == 0  # at once, not with the others
+    for each in silent:
+        assert read_reply(each).status == 0
+        each.close()
+    assert ask(site.port, "GET", "/nothing", tls=site.context()).status == 404
 
 
 # --- what is for everybody -----------------------------------------------------------------------
