@@ -44,6 +44,23 @@ _ALLOWLIST = """\
 name = "bench"
 pins = ["cert:sha256:{pin}"]
 senders = ["@client1.example"]
+policy = ["limits.toml"]
+"""
+
+_LIMITS = """\
+[[limit]]
+name = "messages"
+tier = { verified = ["100000000/1h", "1000000000/1d"] }
+"""
+
+
+_CHECKED = """\
+[[rule]]
+name = "checked"
+at = "message"
+when = 'spf.result != "pass" || dkim.result != "pass" || dmarc.result != "pass"'
+then = "reject"
+reply = "550 5.7.26 {spf.result} {dkim.result} {dmarc.result} {dkim.errors}"
 """
 
 
@@ -99,7 +116,31 @@ class Gatepost(Contestant):
         )
         pin = (self.certs / "client.sha256").read_text().strip()
         (self.folder / "allowlist.toml").write_text(_ALLOWLIST.format(pin=pin))
+        (self.folder / "limits.toml").write_text(_LIMITS)
         return [f"{Path(sys.executable).parent}/gatepost", "run", "--config", str(config)]
+
+
+class Checked(Gatepost):
+    """The relay that asks SPF, DKIM and DMARC of every message; its DNS answers from its cache."""
+
+    name = "checked"
+
+    def __init__(self, folder: Path, certs: Path) -> None:
+        self.name_server = DnsServer(ZONES)
+        super().__init__(folder, certs)
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        (self.folder / "checked.toml").write_text(_CHECKED)
+        config = self.folder / "gatepost.toml"
+        servers = f'\n[dns]\nservers = ["{self.name_server.address}"]\n'
+        policy = 'name = "bench"\npolicy = ["defaults", "checked.toml"]'
+        config.write_text(config.read_text().replace('name = "bench"', policy) + servers)
+        return command
+
+    def stop(self) -> None:
+        super().stop()
+        self.name_server.stop()
 
 
 class Floor(Contestant):
