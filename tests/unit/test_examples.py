@@ -53,6 +53,31 @@ def test_an_example_is_a_configuration_that_could_start(name, tmp_path, monkeypa
     assert len(material.allowlist) == 3
 
 
+@pytest.mark.parametrize("node", ["edge-1", "edge-2"])
+def test_each_node_of_the_fleet_could_start(node, tmp_path):
+    (tmp_path / "conf.d").mkdir()
+    for source, target in (
+        (f"fleet/{node}.toml", "gatepost.toml"),
+        ("fleet/fleet.toml", "conf.d/fleet.toml"),
+        ("fleet/policy.toml", "policy.toml"),
+        ("allowlist.toml", "allowlist.toml"),
+    ):
+        shutil.copy(FOLDER / source, tmp_path / target)
+    (tmp_path / "state-password").write_text("change-me\n")
+    configuration = load(tmp_path / "gatepost.toml", {})
+    make_named_files(configuration.settings)
+    material = load_material(configuration)
+    assert configuration.settings.hostname == f"{node}.example.org"
+    assert set(material.routes) == {"example.org"}
+    assert configuration.settings.state.password_file.read_text() == "change-me\n"
+
+
+def test_the_nodes_of_the_fleet_differ_by_their_names_and_addresses_only():
+    one, other = ((FOLDER / f"fleet/edge-{node}.toml").read_text() for node in (1, 2))
+    same = other.replace("edge-2", "edge-1").replace("10.0.0.12", "10.0.0.11")
+    assert one == same.replace("Node 2", "Node 1")
+
+
 def test_the_example_of_an_allowlist_shows_every_kind_of_key():
     _, allowlist = read_allowlist(FOLDER / "allowlist.toml")
     assert {pin.partition(":")[0] for each in allowlist for pin in each.pins} == {"spki", "cert"}
