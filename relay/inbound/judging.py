@@ -20,7 +20,7 @@ from relay.policy.facts import Facts, Missing, Stage
 from relay.policy.verdict import COMPLIANT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import timedelta
 
     from relay.policy.case import Case
@@ -81,14 +81,23 @@ class Judging:
 
     # --- what the session says --------------------------------------------------------------
 
-    def greeted(self) -> None:
-        """Forget what is about the greeting or the identity: there is another one."""
+    def greeted(self) -> Callable[[], None]:
+        """Forget what is about the greeting or the identity: there is another one.
+
+        Returns:
+            What brings it back, should the greeting be refused: then the one before still counts.
+        """
+        earlier = self._connection, self._marks
+
+        def bring_back() -> None:
+            self._connection, self._marks = earlier
+
         facts = self._panel.facts
         self._connection = Facts(
             {n: v for n, v in self._connection.items() if facts[n].stage is Stage.CONNECT}
         )
-        if self._marks:
-            self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
+        self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
+        return bring_back
 
     def begin_transaction(self) -> None:
         """Forget what was about the last transaction."""

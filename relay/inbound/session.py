@@ -382,17 +382,15 @@ class Session:
     # --- handlers, one per event ------------------------------------------------------------
 
     async def _on_hello(self, event: events.Hello) -> None:
+        earlier, self._case.hello = self._case.hello, event.name
+        bring_back = self._judging.greeted()
+        if await self._is_greeting_refused(event):
+            # RFC 5321 4.1.4: all stays as it was before, the transaction too
+            self._case.hello = earlier
+            bring_back()
+            return
         self._forget_transaction()
-        self._case.hello = event.name
         self._origin = self._client = None
-        self._judging.greeted()
-        if not event.is_valid:
-            self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
-            return
-        self._is_identified = self._case.tls is not None and self._refusal is None
-        # What is said in the clear counts for nothing, and a stranger is refused at MAIL anyway.
-        if self._is_identified and await self._is_in_breach(Stage.HELLO):
-            return
         limits = self._services.limits
         self._engine.accept_hello(
             _offer(
@@ -403,6 +401,14 @@ class Session:
                 starttls=self._case.tls is None,
             )
         )
+
+    async def _is_greeting_refused(self, event: events.Hello) -> bool:
+        if not event.is_valid:
+            self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
+            return True
+        self._is_identified = self._case.tls is not None and self._refusal is None
+        # What is said in the clear counts for nothing, and a stranger is refused at MAIL anyway.
+        return self._is_identified and await self._is_in_breach(Stage.HELLO)
 
     async def _on_start_tls(self, _: events.StartTls) -> None:
         self._engine.answer(failures.TLS_GO_AHEAD)
@@ -420,6 +426,9 @@ class Session:
             if self._ending is not None:
                 return  # it is the answer, too
             await self._decide()
+            # Who it is now has been greeted with what was known then.
+            if self._refusal is None and await self._is_in_breach(Stage.HELLO):
+                return
         if (banned := self._ban()) is not None:
             self._turn_away(banned, "banned", {})
         elif self._refusal is not None:

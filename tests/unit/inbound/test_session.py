@@ -658,6 +658,63 @@ def test_a_message_that_the_next_hop_is_asked_to_take_is_acknowledged_before_the
     assert after == "closed"
 
 
+GREETINGS = """
+[[rule]]
+name = "no_liars"
+at = "hello"
+when = "hello.name == 'liar.example'"
+then = "reject"
+reply = "550 5.7.1 No"
+
+[[rule]]
+name = "seen"
+at = "hello"
+then = "tag"
+header = "X-Seen"
+value = "{hello.name}"
+"""
+
+
+@pytest.mark.parametrize("refused", ["EHLO liar.example", "EHLO [300.1.1.1]"])
+def test_a_greeting_that_is_refused_changes_nothing(folder, refused):
+    world = World(policies=FakePolicies(GREETINGS))
+
+    async def script(client, _):
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        told = await client.say(refused)
+        await client.say("RCPT TO:<b@example.org>")
+        await client.say("DATA")
+        client.stream.send(MESSAGE + b".\r\n")
+        return [told, await client.reply(), await client.say(refused), await client.send()]
+
+    _, replies = converse(script, world, tmp_path=folder)
+    assert [each[:3] for each in replies[::2]] == [replies[0][:3]] * 2
+    assert [each[:3] for each in replies[1::2]] == ["250", "250"]
+    assert replies[0][0] == "5"
+    for _, body in world.next_hop.delivered:
+        assert body.startswith(b"Received: from client.example")
+        assert b"\r\nX-Seen: client.example\r\n" in body
+
+
+def test_rules_of_the_greeting_are_asked_again_of_who_it_is_now(folder):
+    """Trust is worked out anew, at each new revocation list say: what a greeting was marked with stays."""
+    world = World(policies=FakePolicies(GREETINGS))
+
+    async def script(client, _):
+        await client.enter()
+        first = await client.send()
+        world.trust.version += 1
+        second = await client.send()
+        world.policies.text = GREETINGS.replace("liar.example", "client.example")
+        world.trust.version += 1
+        return [first, second, await client.say("MAIL FROM:<a@acme.example>")]
+
+    _, replies = converse(script, world, tmp_path=folder)
+    assert [each[:3] for each in replies] == ["250", "250", "550"]
+    assert [body.count(b"X-Seen: client.example") for _, body in world.next_hop.delivered] == [1, 1]
+
+
 @pytest.mark.parametrize("at", ["connect", "sender"])
 def test_whom_a_rule_bans_is_told_by_the_rule_and_once(folder, at):
     class Slow(MemoryStore):
