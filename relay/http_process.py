@@ -114,7 +114,7 @@ class HttpSide:
         passphrase = read_passphrase(environ)
         self._servers: dict[str, HttpServer] = {}
         self._probes = health.Health(
-            tally, lambda now: measure(take_stock(material, now), material, now)
+            tally, lambda now: measure(take_stock(material, ca, now), material, now)
         )
         self._lists: published.Published | None = None
         self._enrolment: est.Est | None = None
@@ -147,10 +147,16 @@ class HttpSide:
         for address, server in self._servers.items():
             await server.start(sockets[address])
         while line := await reader.readline():
-            self._probes.update(json.loads(line))
+            self._obey(json.loads(line))
         if keeping is not None:
             keeping.cancel()
         await asyncio.gather(*(each.close(GRACE_SECONDS) for each in self._servers.values()))
         if self._enrolment is not None:
             await self._enrolment.close()
         writer.close()
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        if order["order"] == "state":
+            self._probes.update(order)
+        elif order["order"] == "reopen" and self._enrolment is not None:
+            self._enrolment.reopen()

@@ -239,9 +239,15 @@ class Supervisor:
                 case signal.SIGHUP:
                     self.reload()
                 case signal.SIGUSR1:
-                    self._crew.order_all({"order": "reopen"})
+                    self._reopen()
                 case _:
                     pass
+
+    def _reopen(self) -> None:
+        """Have all who write to the audit trail go on in a new file."""
+        self._crew.order_all({"order": "reopen"})
+        self._http.order({"order": "reopen"})
+        self._audit.reopen()
 
     def _stop(self) -> None:
         if self._is_stopping:

@@ -67,6 +67,10 @@ class Est:
         """Bring the audit trail to disk."""
         await self._audit.close()
 
+    def reopen(self) -> None:
+        """Go on in a new audit file, once the old one has been moved away."""
+        self._audit.reopen()
+
     @property
     def routes(self) -> Routes:
         """The paths of RFC 7030 3.2.2 that are served."""

@@ -5,8 +5,10 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -286,6 +288,24 @@ def test_a_reload_moves_it_and_lets_go_of_the_old_address(site, upstream, tmp_pa
         relay.write_settings(settings)
         relay.reload()
         wait_until("nobody is asked any more", lambda: not accepts(second))
+
+
+def test_a_rotated_audit_trail_goes_on_in_the_new_file(served):
+    def refuse(name):
+        request = {"Authorization": f"Basic {b64encode(f'{name}:x'.encode()).decode()}"}
+        path = "/.well-known/est/simpleenroll"
+        ask(served.est, "POST", path, b"x", ssl._create_unverified_context(), **request)
+
+    refuse("before")  # whoever has not written anything yet would open the new file by itself
+    served.relay.wait_for_audit(kind="refusal", target="before")
+    trail = served.relay.state / "audit.jsonl"
+    trail.rename(trail.with_suffix(".1"))
+    served.relay.signal(signal.SIGUSR1)
+    wait_until("a new file is there", trail.exists)
+    refuse("after")
+    served.relay.wait_for_audit(kind="refusal", target="after")
+    served.relay.reload()
+    served.relay.wait_for_audit(kind="admin", action="reload")
 
 
 def test_a_relay_that_drains_is_not_ready(site, upstream, start_relay):
