@@ -11,6 +11,8 @@ from tests.kit.relay_process import RelayProcess, free_port, wait_until
 RULES = """
 [[rule]]
 name = "reputation_network"
+then = "ban"
+reply = "554 5.7.1 Too much harm has come from {peer.network} of late"
 duration = "2s"
 when = "reputation.network <= -80.0"
 """

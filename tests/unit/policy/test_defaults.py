@@ -131,3 +131,17 @@ def test_what_passes(engine, message):
 def test_an_identified_sender_is_not_held_up(engine, message):
     verdict, judging = judge(engine, message, identity=Identity("acme"))
     assert (verdict.is_compliant, judging.shadow, judging.tags) == (True, (), ())
+
+
+def test_what_neighbours_have_done_makes_a_client_wait_and_no_more(engine):
+    """Anybody can have a large provider's mail refused a hundred times: no mail may be lost by that."""
+    facts = {
+        "peer.is_local": False,
+        "peer.network": "192.0.2.0/24",
+        "rate.connect_exceeded": False,
+        "reputation.network": -100.0,
+    }
+    verdict = engine.judge(Stage.CONNECT, facts)
+    assert verdict.rule == "reputation_network"
+    assert verdict.reply.is_transient
+    assert verdict.sanction is None
