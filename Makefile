@@ -59,6 +59,9 @@ docs: setup ## the generated pages of docs/
 bench: setup $(TOOLS) ## ours against the floor and a direct line; BENCH_ARGS="--quick"
 	$(BIN)/python bench/run.py $(BENCH_ARGS)
 
+bench-policy: setup ## what rules cost, by their number
+	PYTHONPATH=. $(BIN)/python bench/policy.py
+
 $(TOOLS): bench/smtp_load.c bench/smtp_sink.c bench/bench_common.h
 	$(if $(AS_ROOT),test -e /usr/include/openssl/ssl.h || apt-get install -y -q libssl-dev gcc)
 	$(MAKE) -s -C bench
@@ -72,4 +75,4 @@ constraints: setup ## pins constraints.txt to what a fresh resolution gives toda
 clean: ## removes what was built, the virtual environment included
 	rm -rf .venv build bench/build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo run peers test soak fuzz lint types contracts docs bench constraints clean
+.PHONY: help setup demo run peers test soak fuzz lint types contracts docs bench bench-policy constraints clean

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from relay.policy.tables import ListTable, RuleTable
+from relay.policy.tables import LimitTable, ListTable, RuleTable
 from relay.policy_files import DEFAULTS, compile_stacks
+from tests.kit.command_line import gatepost
 
-MANUAL = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+ROOT = Path(__file__).parents[2]
+MANUAL = (ROOT / "docs" / "policy.md").read_text()
+README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```toml\n(.*?)```", MANUAL, re.DOTALL)
+EXAMPLES += re.findall(r"<!-- rule -->\n```toml\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -21,10 +25,24 @@ def test_an_example_compiles(example):
         return
     engine = compile_stacks([(DEFAULTS, "example.toml")], {"example.toml": example}.__getitem__)
     names = {rule.name for rule in engine[DEFAULTS, "example.toml"].rules}
-    for rule in found["rule"]:
+    for rule in found.get("rule", []):
         assert (rule["name"] in names) == rule.get("enabled", True)
 
 
-@pytest.mark.parametrize("key", [*RuleTable.model_fields, *ListTable.model_fields])
+def commands():
+    """The lines of docs/policy.md and README.md that call `gatepost policy`."""
+    return re.findall(r"^gatepost policy [^#\n]*", MANUAL + README, re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", commands())
+def test_options_of_the_commands_shown_are_there(line):
+    _, _, command, *words = line.split()
+    offered = gatepost("policy", command, "--help").output
+    assert all(word in offered for word in words if word.startswith("--"))
+
+
+@pytest.mark.parametrize(
+    "key", [*RuleTable.model_fields, *ListTable.model_fields, *LimitTable.model_fields]
+)
 def test_every_key_is_in_the_manual(key):
     assert re.search(rf"`{key}\b|^{key} = ", MANUAL, re.MULTILINE)
