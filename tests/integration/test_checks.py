@@ -1,5 +1,6 @@
 """Checks through the real binary, with a name server whose lists are sound, dead or lying."""
 
+import json
 import smtplib
 import time
 
@@ -168,6 +169,16 @@ def test_facts_are_on_record(public, site):
     facts = public.wait_for_audit(kind="refusal", reference=answer.reference)["facts"]
     assert facts["dnsbl.score"] == 2.0
     assert facts["dnsbl.reasons"] == ["ip.example: open proxy"]
+
+
+def test_what_was_found_out_decides_the_same_again(public, site):
+    """`gatepost policy replay` on the relay's own trail: nobody is asked, and nothing is another."""
+    send(public, site, peer=LISTED)
+    send(public, site)
+    found = public.command("policy", "replay", "--since", "1h", "--json")
+    said = json.loads(found.stdout)
+    decided = [each for each in public.audit() if "facts" in each]
+    assert (said["same"], said["decisions"], found.returncode) == (len(decided), len(decided), 0)
 
 
 def test_a_list_that_lies_is_not_believed(site, upstream, dns, tmp_path):
