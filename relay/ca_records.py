@@ -89,6 +89,7 @@ class IssuedCertificate(NamedTuple):
     serial: str
     name: str
     spki: str
+    not_before: datetime
     not_after: datetime
     pem_sha256: bytes
 
@@ -177,6 +178,7 @@ def _issued(record: Mapping[str, Any]) -> IssuedCertificate:
         record["serial"],
         sys.intern(record["name"]),
         record["spki"],
+        datetime.fromisoformat(record["not_before"]),
         datetime.fromisoformat(record["not_after"]),
         hashlib.sha256(record["pem"].encode()).digest(),
     )

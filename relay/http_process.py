@@ -16,7 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from relay.ca_folder import CaFolder, publication_at
 from relay.key_files import read_passphrase
+from relay.net.clock import SystemClock
+from relay.policy.restrictions import Restrictions
 from relay.side_process import SideProcess
+from relay.state.opening import open_store
+from relay.state.watching import Watcher
 
 if TYPE_CHECKING:
     import selectors
@@ -106,13 +110,14 @@ class HttpSide:
         from relay.admin.server import HttpServer  # noqa: PLC0415
         from relay.inventory import measure, take_stock  # noqa: PLC0415
 
-        settings = material.settings
+        settings = self._settings = material.settings
         ca = CaFolder(
             settings.ca.folder,
             publication_at(settings.ca.url, has_responder=bool(settings.ca.address)),
         )
         passphrase = read_passphrase(environ)
         self._servers: dict[str, HttpServer] = {}
+        self._restrictions = Restrictions()
         self._probes = health.Health(
             tally, lambda now: measure(take_stock(material, ca, now), material, now)
         )
@@ -126,7 +131,7 @@ class HttpSide:
                 self._lists.routes, max_body_bytes=published.MAX_BODY_BYTES
             )
         if settings.est.address and settings.est.certificate is not None:
-            self._enrolment = est.Est(settings, ca, passphrase)
+            self._enrolment = est.Est(settings, ca, passphrase, self._restrictions)
             self._servers[settings.est.address] = HttpServer(
                 self._enrolment.routes,
                 max_body_bytes=est.MAX_BODY_BYTES,
@@ -143,17 +148,26 @@ class HttpSide:
         with contextlib.suppress(OSError):
             os.nice(_NICENESS)
         reader, writer = await asyncio.open_connection(sock=control, limit=2**20)
-        keeping = asyncio.create_task(self._lists.keep_new()) if self._lists else None
+        keeping = [asyncio.create_task(self._lists.keep_new())] if self._lists else []
+        if self._enrolment is not None:
+            keeping.append(asyncio.create_task(self._watch_restrictions()))
         for address, server in self._servers.items():
             await server.start(sockets[address])
         while line := await reader.readline():
             self._obey(json.loads(line))
-        if keeping is not None:
-            keeping.cancel()
+        for task in keeping:
+            task.cancel()
         await asyncio.gather(*(each.close(GRACE_SECONDS) for each in self._servers.values()))
         if self._enrolment is not None:
             await self._enrolment.close()
         writer.close()
+
+    async def _watch_restrictions(self) -> None:
+        """Know who is suspended, as the workers do; only here, for no store survives a fork."""
+        store = open_store(self._settings.state, self._settings.state_dir)
+        watcher = Watcher(store, SystemClock(), lambda: None, view=self._restrictions)
+        await watcher.start()
+        await watcher.run()
 
     def _obey(self, order: dict[str, Any]) -> None:
         if order["order"] == "state":

@@ -10,20 +10,20 @@ import contextlib
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from relay.ca_folder import CaFolder
 from relay.errors import ConfigurationError
 from relay.material import read_allowlist
-from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
 from relay.pki.crl import issuer_ids
 from relay.pki.posture import (
     HeldListDates,
     Issuer,
     Kind,
+    Lifespan,
     Use,
     Used,
     flaws_of_certificate,
     flaws_of_identity,
     flaws_of_issuer,
+    flaws_of_lifespan,
     flaws_of_list,
 )
 from relay.revocation.folder import CrlFolder
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from datetime import datetime
 
+    from relay.ca_folder import CaFolder
     from relay.material import Material
     from relay.pki.allowlist import Allowlist
+    from relay.pki.certificate import Certificate
     from relay.pki.posture import Flaw
 
 __all__ = ["Posture", "Stock", "measure", "take_stock"]
-
-_MAX_ISSUED = 10_000
-"""So many certificates of our own CA are looked at, the newest: reading all of a large CA would take long."""
 
 
 class Stock(NamedTuple):
     """All there is."""
 
     certificates: tuple[Used, ...]
+    issued: tuple[Lifespan, ...]
     issuers: tuple[Issuer, ...]
     lists: tuple[HeldListDates, ...]
     allowlist: Allowlist
@@ -64,14 +64,14 @@ class Posture(NamedTuple):
     lists: tuple[HeldListDates, ...]
 
 
-def take_stock(material: Material, now: datetime) -> Stock:
-    """Collect; the allowlist as it stands on disk now."""
+def take_stock(material: Material, ca: CaFolder, now: datetime) -> Stock:
+    """Collect; the allowlist as it stands on disk now. `ca` is our own, if there is one."""
     settings = material.settings
     allowlist = material.allowlist
     with contextlib.suppress(ConfigurationError):  # the one in force stays so; the log says why
         allowlist = read_allowlist(settings.allowlist)[1]
     lists = CrlFolder(settings.state_dir / "crl").read()
-    used = [*_shown(material), *_trusted(material), *_of_our_ca(material, allowlist)]
+    used = [*_shown(material), *_trusted(material), *_of_our_ca(ca)]
     names = {issuer_ids(each.certificate): each.certificate.subject for each in used}
     dates = tuple(
         HeldListDates(names.get(ids, f"the CA {ids[0][:16]}"), index.header.next_update)
@@ -80,7 +80,14 @@ def take_stock(material: Material, now: datetime) -> Stock:
         for index in each
         if index is not None
     )
-    return Stock(tuple(used), tuple(_issuers(material, {*lists}, now)), dates, allowlist)
+    ours = {each.certificate.sha256 for each in used if each.use is Use.CA}
+    return Stock(
+        tuple(used),
+        tuple(_issued(ca, allowlist)),
+        tuple(_issuers(material, {*lists}, ours, now)),
+        dates,
+        allowlist,
+    )
 
 
 def measure(stock: Stock, material: Material, now: datetime) -> Posture:
@@ -96,14 +103,15 @@ def measure(stock: Stock, material: Material, now: datetime) -> Posture:
             states["ended"] += 1
         else:
             states["active"] += 1
-    ours = tuple(each for each in stock.certificates if each.use is not Use.ISSUED)
-    return Posture(flaws, states, ours, stock.lists)
+    return Posture(flaws, states, stock.certificates, stock.lists)
 
 
 def _flaws(stock: Stock, material: Material, now: datetime) -> Iterator[Flaw]:
     grace = material.settings.revocation.grace
     for used in stock.certificates:
         yield from flaws_of_certificate(used, now)
+    for issued in stock.issued:
+        yield from flaws_of_lifespan(issued, now)
     for identity in stock.allowlist.identities:
         yield from flaws_of_identity(identity, now)
     for issuer in stock.issuers:
@@ -143,31 +151,33 @@ def _trusted(material: Material) -> Iterator[Used]:
     yield from found.values()
 
 
-def _of_our_ca(material: Material, allowlist: Allowlist) -> Iterator[Used]:
-    """Our CA, and the newest certificate of each client of it that is still let in by its key."""
-    ca = CaFolder(material.settings.ca.folder)
+def _of_our_ca(ca: CaFolder) -> Iterator[Used]:
+    with contextlib.suppress(ConfigurationError, OSError):  # there is none, or it is none of ours
+        for each in (ca.certificate(), *ca.intermediates()):
+            yield Used(Use.CA, each.subject, each)
+
+
+def _issued(ca: CaFolder, allowlist: Allowlist) -> Iterator[Lifespan]:
+    """For each identity with keys that our CA has certified, the certificate that ends last."""
     try:
-        yield from (
-            Used(Use.CA, each.subject, each) for each in (ca.certificate(), *ca.intermediates())
-        )
-        records = ca.issued()[-_MAX_ISSUED:]
-    except (ConfigurationError, OSError, ValueError):
-        return  # there is none, or its folder is none of our business
-    newest = {str(each["name"]): each for each in records}
-    for name, record in newest.items():
-        if allowlist.with_pin(str(record["spki"])) is None:
-            continue
-        try:
-            yield Used(
-                Use.ISSUED,
-                f'the certificate of "{name}"',
-                parse_pem_chain(record["pem"].encode())[0],
-            )
-        except (MalformedCertificate, ValueError):
-            continue
+        for identity in allowlist.identities:
+            known = [
+                each
+                for pin in identity.pins
+                for each in ca.index.with_key(pin)
+                if ca.index.revocation_of(each.serial) is None
+            ]
+            if known:
+                last = max(known, key=lambda each: each.not_after)
+                name = f'the certificate of "{identity.name}"'
+                yield Lifespan(Use.ISSUED, name, last.not_before, last.not_after)
+    except (OSError, ValueError, KeyError):
+        return  # the records cannot be read; who writes them will say so
 
 
-def _issuers(material: Material, held: set[tuple[str, str]], now: datetime) -> Iterator[Issuer]:
+def _issuers(
+    material: Material, held: set[tuple[str, str]], ours: set[str], now: datetime
+) -> Iterator[Issuer]:
     """The CAs whose clients are known by name or chain, with what is known of asking about them."""
     modes = {
         each.sha256: authority.settings.mode
@@ -176,7 +186,6 @@ def _issuers(material: Material, held: set[tuple[str, str]], now: datetime) -> I
         if authority.settings.mode is not None
     }
     asked = {issuer_ids(each) for each in _with_sources(material, now)} | held
-    ours = _our_ca(material)
     found: dict[str, Issuer] = {}
     for listener in material.settings.listener:
         if listener.client_certificate == "off" or not listener.client_ca:
@@ -199,11 +208,3 @@ def _with_sources(material: Material, now: datetime) -> Iterator[Certificate]:
     folder = material.settings.state_dir / "crl"
     for source in read_sources(folder / SOURCES_FILE, now.date()):
         yield from source.issuers
-
-
-def _our_ca(material: Material) -> set[str]:
-    ca = CaFolder(material.settings.ca.folder)
-    try:
-        return {each.sha256 for each in (ca.certificate(), *ca.intermediates())}
-    except (ConfigurationError, OSError):
-        return set()

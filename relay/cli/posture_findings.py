@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.audit import query
+from relay.ca_folder import CaFolder
 from relay.certificate_files import read_system_store
 from relay.cli.findings import Finding
 from relay.errors import ConfigurationError, Unavailable
@@ -19,6 +20,7 @@ from relay.pki.posture import (
     Use,
     flaws_of_certificate,
     flaws_of_issuer,
+    flaws_of_lifespan,
     flaws_of_list,
     needs_client_auth,
     unused_identities,
@@ -52,10 +54,12 @@ class _Trail(NamedTuple):
 
 def find_posture(material: Material, now: datetime, unused_days: int) -> Iterator[Finding]:
     """Say what is wrong, or will soon be."""
-    stock = take_stock(material, now)
+    stock = take_stock(material, CaFolder(material.settings.ca.folder), now)
     for used in stock.certificates:
         if used.use not in _OF_FINDINGS:
             yield from (_finding(flaw) for flaw in flaws_of_certificate(used, now))
+    for issued in stock.issued:
+        yield from (_finding(flaw) for flaw in flaws_of_lifespan(issued, now))
     for issuer in stock.issuers:
         yield from (_finding(flaw) for flaw in flaws_of_issuer(issuer))
     for held in stock.lists:

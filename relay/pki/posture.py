@@ -26,11 +26,13 @@ __all__ = [
     "HeldListDates",
     "Issuer",
     "Kind",
+    "Lifespan",
     "Use",
     "Used",
     "flaws_of_certificate",
     "flaws_of_identity",
     "flaws_of_issuer",
+    "flaws_of_lifespan",
     "flaws_of_list",
     "key_in_words",
     "needs_client_auth",
@@ -78,11 +80,20 @@ class Kind(StrEnum):
 
 
 class Used(NamedTuple):
-    """A certificate that this relay shows, trusts or has issued; `name` says which to people."""
+    """A certificate that this relay shows or trusts; `name` says which to people."""
 
     use: Use
     name: str
     certificate: Certificate
+
+
+class Lifespan(NamedTuple):
+    """The dates of a certificate; `name` says which to people."""
+
+    use: Use
+    name: str
+    not_before: datetime
+    not_after: datetime
 
 
 class Flaw(NamedTuple):
@@ -112,7 +123,8 @@ class HeldListDates(NamedTuple):
 def flaws_of_certificate(used: Used, now: datetime) -> Iterator[Flaw]:
     """Look at a certificate. Raises MalformedCertificate."""
     name, certificate = used.name, used.certificate
-    yield from _flaws_of_dates(used, now)
+    lifespan = Lifespan(used.use, name, certificate.not_before, certificate.not_after)
+    yield from flaws_of_lifespan(lifespan, now)
     if is_weak_key(certificate.public_key):
         what = key_in_words(certificate)
         yield Flaw(
@@ -131,21 +143,21 @@ def flaws_of_certificate(used: Used, now: datetime) -> Iterator[Flaw]:
         )
 
 
-def _flaws_of_dates(used: Used, now: datetime) -> Iterator[Flaw]:
-    certificate = used.certificate
+def flaws_of_lifespan(used: Lifespan, now: datetime) -> Iterator[Flaw]:
+    """Look at the dates of a certificate."""
     remedy = _REMEDIES.get(used.use, "get the CA's new one" if used.use in _CAS else "renew it")
-    left = certificate.not_after - now
+    left = used.not_after - now
     # What holds for hours or days by design is renewed in its last third.
-    lifetime = certificate.not_after - certificate.not_before
-    until = f"{certificate.not_after:%Y-%m-%d}"
+    lifetime = used.not_after - used.not_before
+    until = f"{used.not_after:%Y-%m-%d}"
     if left < timedelta():
         problem = f"{used.name} expired on {until}"
         yield Flaw(Kind.EXPIRED, is_urgent=True, problem=problem, remedy=remedy)
     elif left < min(SOON, lifetime / 3):
         ends = f"{used.name} expires on {until}, in {_in_words(left)}"
         yield Flaw(Kind.EXPIRING, left < min(URGENT, lifetime / 12), ends, remedy)
-    if used.use not in _CAS and now - certificate.not_before > OLD:
-        years = (now - certificate.not_before).days // 365
+    if used.use not in _CAS and now - used.not_before > OLD:
+        years = (now - used.not_before).days // 365
         yield Flaw(
             Kind.OLD_KEY,
             is_urgent=False,

@@ -22,6 +22,7 @@ def issue(records, serial, end="\n", *, name="acme", spki="spki:sha256:aa", days
         "serial": serial,
         "name": name,
         "spki": spki,
+        "not_before": "2026-01-01T00:00:00+00:00",
         "not_after": (NOW + timedelta(days=days)).isoformat(),
         "pem": f"certificate {serial}",
     }
