@@ -308,8 +308,8 @@ class Store(Protocol):
         """Return the decayed sum of each subject; 0 for one that nothing is known of."""
         ...
 
-    async def restrict(self, restriction: Restriction) -> None:
-        """Put a ban, suspension or revocation in force everywhere; replaces one of the same kind and subject."""
+    async def restrict(self, *restrictions: Restriction) -> None:
+        """Put bans, suspensions, revocations in force everywhere; each replaces one of its kind and subject."""
         ...
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:

@@ -38,13 +38,8 @@ def has_state(site: Site, *, elsewhere: bool = False) -> bool:
 
 def restrict(site: Site, restrictions: Sequence[Restriction]) -> str:
     """Put restrictions in force on all nodes; return why that was not possible, "" if it was."""
-
-    async def act(store: Store) -> None:
-        for each in restrictions:
-            await store.restrict(each)
-
     try:
-        _ask(site, act)
+        _ask(site, lambda store: store.restrict(*restrictions))
     except GatepostError as error:
         return str(error)
     return ""

@@ -64,10 +64,11 @@ class MemoryStore:
         """Return decayed sums."""
         return [(self._sums.get(subject) or NOTHING).value_at(now) for subject in subjects]
 
-    async def restrict(self, restriction: Restriction) -> None:
-        """Put a restriction in force."""
-        self._latest = max(self._latest, restriction.since)
-        self._restrictions[restriction.kind, restriction.subject] = restriction
+    async def restrict(self, *restrictions: Restriction) -> None:
+        """Put restrictions in force."""
+        for each in restrictions:
+            self._latest = max(self._latest, each.since)
+            self._restrictions[each.kind, each.subject] = each
         self._announce()
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:

@@ -142,21 +142,18 @@ class RedisStore:
 
     # --- restrictions -----------------------------------------------------------------------
 
-    async def restrict(self, restriction: Restriction) -> None:
-        """Put a restriction in force."""
-        value = orjson.dumps(
-            [
-                restriction.reason,
-                restriction.by,
-                restriction.since,
-                restriction.until,
-                restriction.times,
-            ]
-        )
+    async def restrict(self, *restrictions: Restriction) -> None:
+        """Put restrictions in force."""
         keys = [self._restrictions, self._version]
-        await self._link.run(
-            _RESTRICT, keys, _field(restriction.kind, restriction.subject), value, self._channel
-        )
+        pairs = [
+            text
+            for each in restrictions
+            for text in (
+                _field(each.kind, each.subject),
+                orjson.dumps([each.reason, each.by, each.since, each.until, each.times]),
+            )
+        ]
+        await self._link.run(_RESTRICT, keys, self._channel, *pairs)
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:
         """Take a restriction back."""

@@ -126,22 +126,27 @@ class SqliteStore:
 
     # --- restrictions -----------------------------------------------------------------------
 
-    async def restrict(self, restriction: Restriction) -> None:
-        """Put a restriction in force."""
-        await self._write(lambda: self._put(restriction))
+    async def restrict(self, *restrictions: Restriction) -> None:
+        """Put restrictions in force."""
+        await self._write(lambda: self._put(restrictions))
 
-    def _put(self, restriction: Restriction) -> None:
-        row = (
-            restriction.kind.value,
-            restriction.subject,
-            restriction.reason,
-            restriction.by,
-            restriction.since,
-            restriction.until,
-            restriction.times,
-            restriction.remembered_until,
+    def _put(self, restrictions: Sequence[Restriction]) -> None:
+        rows = (
+            (
+                each.kind.value,
+                each.subject,
+                each.reason,
+                each.by,
+                each.since,
+                each.until,
+                each.times,
+                each.remembered_until,
+            )
+            for each in restrictions
         )
-        self._execute("REPLACE INTO restriction VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._connection.executemany(
+            "REPLACE INTO restriction VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows
+        )
         self._execute("UPDATE version SET number = number + 1")
 
     async def lift(self, kind: RestrictionKind, subject: str) -> bool:
@@ -156,7 +161,7 @@ class SqliteStore:
             held = _restriction(row) if row else None
             if held is None or not held.is_in_force(now):
                 return False
-            self._put(held.lifted(now))
+            self._put([held.lifted(now)])
             return True
 
         return await self._write(work)

@@ -47,6 +47,7 @@ class Watcher:
         clock: moves the view's time on.
         on_change: called when restrictions have come or gone, not when one ends by itself.
         last_known: where to keep what is known, if the store is elsewhere.
+        view: what to keep up to date, if there is one already.
     """
 
     def __init__(
@@ -55,8 +56,10 @@ class Watcher:
         clock: Clock,
         on_change: Callable[[], None],
         last_known: LastKnown | None = None,
+        *,
+        view: Restrictions | None = None,
     ) -> None:
-        self.view = Restrictions()
+        self.view = Restrictions() if view is None else view
         self._store = store
         self._clock = clock
         self._on_change = on_change
@@ -80,8 +83,8 @@ class Watcher:
         while True:
             try:
                 version = await self._store.changed(self._version, _TICK)
-                unsent = islice(self._unsent.values(), _SLICE)
-                await asyncio.gather(*map(self._send, unsent))
+                while self._unsent:
+                    await self._send(*islice(self._unsent.values(), _SLICE))
                 if version != self._version:
                     begun = self._clock.monotonic()
                     await self._take_up(version)
@@ -106,11 +109,12 @@ class Watcher:
         except Unavailable as error:
             self._note(str(error))
 
-    async def _send(self, restriction: Restriction) -> None:
-        await self._store.restrict(restriction)
-        key = (restriction.kind, restriction.subject)
-        if self._unsent.get(key) is restriction:
-            del self._unsent[key]
+    async def _send(self, *restrictions: Restriction) -> None:
+        await self._store.restrict(*restrictions)
+        for each in restrictions:
+            key = (each.kind, each.subject)
+            if self._unsent.get(key) is each:
+                del self._unsent[key]
 
     async def _take_up(self, version: int) -> None:
         """Make the view what the store says; a slice at a time, for there may be very many."""
@@ -126,6 +130,7 @@ class Watcher:
                 log.warning("ban of what is no network", subject=restriction.subject)
             if not position % _SLICE:
                 await asyncio.sleep(0)
+        await asyncio.sleep(0)
         lost, over = self._missing(found.keys())
         for each in lost:
             self._unsent[each.kind, each.subject] = each
@@ -145,9 +150,10 @@ class Watcher:
     ) -> tuple[list[Restriction], list[Restriction]]:
         """What the store does not have: what it must have lost, and what is over and forgotten."""
         missing = self.view.keys() - set(found) - self._unsent.keys()
-        known = [each for key in missing if (each := self.view.last(*key)) is not None]
-        lost = [each for each in known if each.is_in_force(self.view.now)]
-        over = [each for each in known if not each.is_in_force(self.view.now)]
+        lost: list[Restriction] = []
+        over: list[Restriction] = []
+        for each in filter(None, (self.view.last(*key) for key in missing)):
+            (lost if each.is_in_force(self.view.now) else over).append(each)
         return lost, over
 
     def _tick(self) -> None:

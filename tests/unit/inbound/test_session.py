@@ -720,10 +720,10 @@ def test_whom_a_rule_bans_is_told_by_the_rule_and_once(folder, at):
     class Slow(MemoryStore):
         """A store that takes its time, in which the worker looks at its sessions."""
 
-        async def restrict(self, restriction):
+        async def restrict(self, *restrictions):
             await asyncio.sleep(0)
             self.session.reconsider()
-            await super().restrict(restriction)
+            await super().restrict(*restrictions)
 
     store = Slow()
     rule = (

@@ -29,10 +29,10 @@ class EmptiedStore(MemoryStore):
         self._restrictions.clear()
         self._announce()
 
-    async def restrict(self, restriction):
+    async def restrict(self, *restrictions):
         if self.is_away:
             raise Unavailable("away")
-        await super().restrict(restriction)
+        await super().restrict(*restrictions)
 
     async def version(self):
         if self.is_away:
