@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from relay.errors import ConfigurationError
 from relay.model import RestrictionKind
 from relay.policy.expressions import ExpressionMistake
-from relay.policy.facts import Stage
+from relay.policy.facts import why_unknown
 from relay.policy.rules import Action, Penalty, Rule, Tag
 from relay.policy.templates import TemplateMistake, parse_reply, parse_template
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["RuleMistake", "compile_rule"]
 
 _T = TypeVar("_T")
-_STAGES: Final = tuple(Stage)
 _REFUSALS: Final = frozenset({Action.REJECT, Action.DEFER, Action.BAN, Action.SUSPEND})
 _OWN_KEYS: Final[Mapping[str, frozenset[Action]]] = {
     "reply": _REFUSALS,
@@ -170,10 +169,10 @@ def _check_template(
                 key, f"unknown fact `{name}`", "see docs/facts.md for what there is", offset
             )
         known = facts[name].stage
-        if _STAGES.index(known) > _STAGES.index(table.at):
+        if problem := why_unknown(name, known, table.at):
             raise RuleMistake(
                 key,
-                f"`{name}` is not known yet at {table.at}, but at {known} only",
+                problem,
                 f'write `at = "{known}"`, or leave it out',
                 offset,
             )

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from cel_expr_python import cel  # type: ignore[import-untyped]
 
 from relay.errors import ConfigurationError
-from relay.policy.facts import FactType, Stage
+from relay.policy.facts import FactType, why_unknown
 from relay.policy.syntax_tree import read_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from relay.policy.facts import Fact, Value
+    from relay.policy.facts import Fact, Stage, Value
     from relay.policy.lists import NamedList
 
 __all__ = ["Expression", "ExpressionMistake", "Language"]
@@ -41,7 +41,6 @@ _PYTHON_TYPES: Final = {
     FactType.STRING: str,
     FactType.STRINGS: tuple,
 }
-_STAGES: Final = tuple(Stage)
 
 
 class ExpressionMistake(ConfigurationError):
@@ -143,9 +142,9 @@ class Language:
     def _check_stages(self, text: str, names: Iterable[str], stage: Stage) -> None:
         for name in sorted(names):
             known = self.facts[name].stage
-            if _STAGES.index(known) > _STAGES.index(stage):
+            if problem := why_unknown(name, known, stage):
                 raise ExpressionMistake(
-                    f"`{name}` is not known yet at {stage}, but at {known} only",
+                    problem,
                     f'write `at = "{known}"`',
                     _place_of(text, name),
                 )

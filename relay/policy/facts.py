@@ -9,7 +9,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
-__all__ = ["NOT_ASKED", "Fact", "FactType", "Facts", "Missing", "Stage", "Value"]
+__all__ = [
+    "NOT_ASKED",
+    "Fact",
+    "FactType",
+    "Facts",
+    "Missing",
+    "Stage",
+    "Value",
+    "why_unknown",
+]
 
 
 class Stage(StrEnum):
@@ -49,11 +58,27 @@ class Missing(NamedTuple):
     """The value of a fact that could not be found out; `reason` is for the log and the audit.
 
     `mark` keeps it apart from a list of one text that happens to be the same: as tuples they would be
-    equal, and what is remembered of one would be taken for the other's.
+    equal, and what is remembered of one would be taken for the other's. No fact holds a zero byte.
     """
 
     reason: str
-    mark: None = None
+    mark: str = "\0"
+
+
+_STAGES = tuple(Stage)
+
+
+def why_unknown(name: str, known: Stage, at: Stage) -> str:
+    """Say why a fact of stage `known` can't be named at another stage; "" if it can.
+
+    Of a recipient only at its own stage: a message may have several, and which one came last, or was
+    refused, is the client's choice.
+    """
+    if known is Stage.RECIPIENT and at is Stage.MESSAGE:
+        return f"`{name}` is about one recipient, and a message may have several"
+    if _STAGES.index(known) > _STAGES.index(at):
+        return f"`{name}` is not known yet at {at}, but at {known} only"
+    return ""
 
 
 NOT_ASKED = Missing("not asked")

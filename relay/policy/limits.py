@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.policy.compiler import RuleMistake
-from relay.policy.facts import FactType, Stage
+from relay.policy.facts import FactType, Stage, why_unknown
 from relay.settings import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -63,6 +63,9 @@ _COUNTED_AT: Final = {
 }
 
 
+_NOT_PLAIN: Final = frozenset({Count.HANDSHAKES, Count.REJECTED_COMMANDS, Count.BYTES})
+
+
 class Rate(NamedTuple):
     """So many in so many seconds: that many may come at once, and then evenly."""
 
@@ -70,7 +73,7 @@ class Rate(NamedTuple):
     period: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Limit:
     """One limit. `key` are facts; `tiers` are the rates for some tiers, `rates` those for all others."""
 
@@ -80,6 +83,11 @@ class Limit:
     key: tuple[str, ...]
     rates: tuple[Rate, ...]
     tiers: Mapping[str, tuple[Rate, ...]]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it counts one each time that it is asked for."""
+        return self.count not in _NOT_PLAIN
 
     def rates_for(self, tier: str) -> tuple[Rate, ...]:
         """Return what holds for clients of a tier; nothing: they are not limited."""
@@ -120,6 +128,9 @@ def compile_limit(table: LimitTable, facts: Mapping[str, Fact]) -> Limit:
                     f"count what comes at {known} or later, or leave it out",
                 )
             stage = known
+    for name in table.key:
+        if problem := why_unknown(name, facts[name].stage, stage):
+            raise RuleMistake("key", problem, "leave it out")
     if not table.rate and not table.tier:
         raise RuleMistake("name", "there is no `rate`", 'add `rate = ["100/1h"]`')
     if table.tier and stage is Stage.CONNECT:

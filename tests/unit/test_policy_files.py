@@ -63,6 +63,7 @@ MISTAKES = [
     ("one ampersand", rule("sender.is_null & true"), 4, "write `&&`", "& true"),
     ("ends too early", rule("sender.size_bytes >"), 4, "ends too early", "'"),
     ("unreachable stage", rule('recipient.domain == "x"'), 4, '`recipient.domain` is not known yet at sender, but at recipient only; write `at = "recipient"`', "recipient"),
+    ("one of several recipients", rule('recipient.domain == "x"', at="message"), 4, '`recipient.domain` is about one recipient, and a message may have several; write `at = "recipient"`', "recipient"),
     ("unknown function", rule('sender.domain.lower() == "x"'), 4, "unknown function `lower`; there are: startsWith", "lower("),
     ("no regular expression", rule('sender.local.matches("(")'), 4, "is no regular expression: missing )", '(")\''),
     ("too large a regular expression", rule('sender.local.matches("(a{900}){900}")'), 4, "is no regular expression", "(a{9"),

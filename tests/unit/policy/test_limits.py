@@ -78,6 +78,7 @@ MISTAKES = [
     (f'{LIMIT}key2 = 1\nrate = ["1/1s"]', "key2", "1"),
     ('name = "own"\ncount = "messages"\nkey = ["peer.adress"]\nrate = ["1/1s"]', "unknown fact `peer.adress`", '["peer.adress"]'),
     ('name = "own"\ncount = "messages"\nkey = ["recipient.domain"]\nrate = ["1/1s"]', "not known yet when messages are counted, at sender", '["recipient.domain"]'),
+    ('name = "own"\ncount = "bytes"\nkey = ["recipient.domain"]\nrate = ["1/1s"]', "is about one recipient, and a message may have several", '["recipient.domain"]'),
     ('name = "own"\ncount = "connections"\nkey = ["identity.name"]\nrate = ["1/1s"]', "not known yet when connections are counted", '["identity.name"]'),
     ('name = "own"\ncount = "messages"\nkey = ["identity.known"]\nrate = ["1/1s"]', "says nothing about who", '["identity.known"]'),
     ('name = "own"\ncount = "messages"\nkey = ["rate.limit"]\nrate = ["1/1s"]', "says nothing about who", '["rate.limit"]'),
