@@ -182,6 +182,10 @@ def load_policies(
         for addition in ((), *sorted(chosen))
     }
     engines = compile_stacks(whole.values(), remember)
+    # Who reads a tag behind us can't tell which listener it came by: none may let one in.
+    tags = frozenset[bytes]().union(*(engine.tag_headers for engine in engines.values()))
+    for engine in engines.values():
+        engine.tag_headers = tags
     return Policies(stacks, chosen, texts, {key: engines[each] for key, each in whole.items()})
 
 

@@ -239,3 +239,11 @@ def test_each_listener_has_its_rules_with_and_without_those_of_identities():
         ("two", ()): [],
         ("two", ("own.toml",)): ["b"],
     }
+
+
+def test_a_tag_of_one_listener_comes_in_by_no_other():
+    """Who reads it behind us would believe that we have written it."""
+    text = rule("true", at="message", then="tag", more='header = "X-Partner"\nvalue = "yes"')
+    found = load_policies({"partners": ("tags.toml",), "public": ("defaults",)}, lambda _: text)
+    assert b"x-partner" in found.engines["public", ()].tag_headers
+    assert b"x-gatepost-quarantine" in found.engines["partners", ()].tag_headers
