@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from relay.allowlist_file import add_pins, read_allowlist
 from relay.ca_folder import BACKDATED
-from relay.errors import ConfigurationError
+from relay.errors import ConfigurationError, Unavailable
 from relay.invitations import Invitation, Invitations
 from relay.pinning import prepare_pinning
 from relay.pki.est import Request, excess_of, parse_request
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from relay.model import Identity
     from relay.pki.allowlist import Allowlist
     from relay.pki.certificate import Certificate
+    from relay.policy.restrictions import Restrictions
 
 __all__ = ["Denial", "Denied", "Enrolled", "Enrolment"]
 
@@ -70,15 +71,22 @@ class Enrolment:
         allowlist: gets the pins.
         lifetime: how long a renewed certificate holds at most.
         passphrase: of the CA's key.
+        restrictions: who is suspended, and which keys are revoked, beside allowlist and records.
     """
 
     def __init__(
-        self, ca: CaFolder, allowlist: Path, lifetime: timedelta, passphrase: bytes | None
+        self,
+        ca: CaFolder,
+        allowlist: Path,
+        lifetime: timedelta,
+        passphrase: bytes | None,
+        restrictions: Restrictions,
     ) -> None:
         self._ca = ca
         self._allowlist = allowlist
         self._lifetime = lifetime
         self._passphrase = passphrase
+        self._restrictions = restrictions
         self._invitations = Invitations(ca.folder)
 
     def ca_certificates(self) -> tuple[Certificate, ...]:
@@ -92,6 +100,7 @@ class Enrolment:
             ConfigurationError: the CA cannot sign, or the allowlist has mistakes. The token is still good,
                 unless the pin could not be added.
             OSError: a file cannot be read or written.
+            Unavailable: nobody knows who is suspended.
         """
         invitation = self._invitations.find(name, token, _now())
         if invitation is None:
@@ -99,7 +108,7 @@ class Enrolment:
         identity = read_allowlist(self._allowlist).find(name)
         if identity is None and (invitation.identity is None or invitation.is_kept):
             return _forbidden("the identity is not known any more")
-        if identity is not None and (denied := _fault_of_identity(identity)):
+        if identity is not None and (denied := self._fault_of_identity(identity)):
             return denied
         request = _read(body, invitation.subject)
         if isinstance(request, Denied):
@@ -113,7 +122,7 @@ class Enrolment:
         identity = _identity_with(read_allowlist(self._allowlist), current)
         if identity is None:
             return _forbidden("nobody is known by this certificate")
-        if denied := _fault_of_identity(identity):
+        if denied := self._fault_of_identity(identity):
             return denied
         subject = subject_of(current)
         request = _read(body, subject)
@@ -174,7 +183,8 @@ class Enrolment:
         pem = current.x509.public_bytes(Encoding.PEM)
         if known is None or known.pem_sha256 != hashlib.sha256(pem).digest():
             return _forbidden("not a certificate of this CA")
-        if self._ca.index.revocation_of(current.serial) is not None:
+        pins = (format_pin(pin_of(current, kind)) for kind in ("spki", "cert"))
+        if self._ca.index.revocation_of(current.serial) or any(map(self._is_revoked, pins)):
             return _forbidden("the certificate is revoked")
         if not current.not_before <= _now() <= current.not_after:
             return _forbidden("the certificate is not valid now")
@@ -187,13 +197,31 @@ class Enrolment:
         if owner is not None and owner.name != identity:
             return _forbidden("the key is another identity's", f"it is a pin of {owner.name}")
         index = self._ca.index
-        if any(index.revocation_of(each.serial) for each in index.with_key(spki)):
+        revoked = any(index.revocation_of(each.serial) for each in index.with_key(spki))
+        if revoked or self._is_revoked(spki):
             return _forbidden("a certificate with this key was revoked; make another key")
         now = _now()
         live = sum(each.not_after > now for each in index.with_name(subject.common_name))
         if live >= MAX_LIVE_CERTIFICATES:
             return _forbidden(f"there are {live} valid certificates of this name already")
         return None
+
+    def _fault_of_identity(self, identity: Identity) -> Denied | None:
+        now = _now()
+        is_suspended = identity.suspended is not None and not identity.suspended.is_over(now)
+        if is_suspended or self._known_restrictions().suspended(identity.name):
+            return _forbidden("the identity is suspended")
+        if identity.not_after is not None and now > identity.not_after:
+            return _forbidden("the identity has ended")
+        return None
+
+    def _is_revoked(self, pin: str) -> bool:
+        return self._known_restrictions().revoked(pin) is not None
+
+    def _known_restrictions(self) -> Restrictions:
+        if not self._restrictions.is_known:
+            raise Unavailable("the state is away: nobody knows who is suspended")
+        return self._restrictions
 
 
 _NOT_INVITED: Final = Denied(
@@ -214,15 +242,6 @@ def _read(body: bytes, granted: Subject) -> Request | Denied:
     if excess := excess_of(request.wish, granted):
         return Denied(Denial.REQUEST, f"more is asked for than is granted: {excess}")
     return request
-
-
-def _fault_of_identity(identity: Identity) -> Denied | None:
-    now = _now()
-    if identity.suspended is not None and not identity.suspended.is_over(now):
-        return _forbidden("the identity is suspended")
-    if identity.not_after is not None and now > identity.not_after:
-        return _forbidden("the identity has ended")
-    return None
 
 
 def _identity_with(allowlist: Allowlist, certificate: Certificate) -> Identity | None:

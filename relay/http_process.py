@@ -14,6 +14,8 @@ import signal
 import time
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+import structlog
+
 from relay.ca_folder import CaFolder, publication_at
 from relay.key_files import read_passphrase
 from relay.net.clock import SystemClock
@@ -25,7 +27,7 @@ from relay.state.watching import Watcher
 if TYPE_CHECKING:
     import selectors
     import socket
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from relay.admin import est, published
     from relay.admin.server import HttpServer
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
     from relay.net.tally import Tally
     from relay.settings import Settings
 
-__all__ = ["HttpProcess", "HttpSide", "http_addresses"]
+__all__ = ["HttpProcess", "HttpSide", "http_addresses", "keep_at"]
+
+log = structlog.get_logger("gatepost")
 
 GRACE_SECONDS: Final = 2.0
 """For requests in work when it has to end."""
+RETRY_SECONDS: Final = 30.0
 _NICENESS: Final = 5
 """Mail goes first."""
 
@@ -87,6 +92,16 @@ def http_addresses(settings: Settings) -> Iterator[tuple[tuple[str, str], str]]:
     for table in ("ca", "est", "admin"):
         if address := getattr(settings, table).address:
             yield (table, "address"), address
+
+
+async def keep_at(work: Callable[[], Awaitable[None]]) -> None:
+    """Do what has no end, until cancelled: what goes wrong is logged, and begun again."""
+    while True:
+        try:
+            await work()
+        except Exception:  # whatever it is: lists that nobody signs any more end for all
+            log.exception("upkeep failed", again_in=RETRY_SECONDS)
+        await asyncio.sleep(RETRY_SECONDS)
 
 
 class HttpSide:
@@ -148,9 +163,10 @@ class HttpSide:
         with contextlib.suppress(OSError):
             os.nice(_NICENESS)
         reader, writer = await asyncio.open_connection(sock=control, limit=2**20)
-        keeping = [asyncio.create_task(self._lists.keep_new())] if self._lists else []
+        work = [self._lists.keep_new] if self._lists else []
         if self._enrolment is not None:
-            keeping.append(asyncio.create_task(self._watch_restrictions()))
+            work.append(self._watch_restrictions)
+        keeping = [asyncio.create_task(keep_at(each)) for each in work]
         for address, server in self._servers.items():
             await server.start(sockets[address])
         while line := await reader.readline():
@@ -165,9 +181,12 @@ class HttpSide:
     async def _watch_restrictions(self) -> None:
         """Know who is suspended, as the workers do; only here, for no store survives a fork."""
         store = open_store(self._settings.state, self._settings.state_dir)
-        watcher = Watcher(store, SystemClock(), lambda: None, view=self._restrictions)
-        await watcher.start()
-        await watcher.run()
+        try:
+            watcher = Watcher(store, SystemClock(), lambda: None, view=self._restrictions)
+            await watcher.start()
+            await watcher.run()
+        finally:
+            await store.close()
 
     def _obey(self, order: dict[str, Any]) -> None:
         if order["order"] == "state":

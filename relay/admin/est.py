@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from relay.admin.server import Asked, Routes
     from relay.ca_folder import CaFolder
+    from relay.policy.restrictions import Restrictions
     from relay.settings import CertificateFiles, Settings
 
 __all__ = ["MAX_BODY_BYTES", "Est", "server_context"]
@@ -53,10 +54,15 @@ class Est:
         settings: of the lifetime, the allowlist and the audit trail.
         ca: our CA.
         passphrase: of its key.
+        restrictions: who is suspended, and which keys are revoked; kept up to date by others.
     """
 
-    def __init__(self, settings: Settings, ca: CaFolder, passphrase: bytes | None) -> None:
-        self._enrolment = Enrolment(ca, settings.allowlist, settings.est.lifetime, passphrase)
+    def __init__(
+        self, settings: Settings, ca: CaFolder, passphrase: bytes | None, restrictions: Restrictions
+    ) -> None:
+        self._enrolment = Enrolment(
+            ca, settings.allowlist, settings.est.lifetime, passphrase, restrictions
+        )
         self._audit = AuditLog(
             settings.audit.path, sync=settings.audit.sync, node=settings.hostname
         )

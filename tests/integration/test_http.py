@@ -1,5 +1,6 @@
 """The HTTP side of the real relay: openssl and curl as clients, hostile ones, and mail that goes on meanwhile."""
 
+import asyncio
 import json
 import os
 import re
@@ -9,12 +10,15 @@ import ssl
 import subprocess
 import time
 from base64 import b64encode
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from relay.model import Restriction, RestrictionKind
+from relay.state.sqlite import SqliteStore
 from tests.kit import clients
 from tests.kit.apt import need
 from tests.kit.http_client import ask, connect, read_reply
@@ -221,6 +225,33 @@ def test_a_revoked_certificate_brings_no_next_one(served, tmp_path):
     assert "403: the certificate is revoked" in done.stderr
     refused = served.relay.wait_for_audit(kind="refusal", target="leaver")
     assert refused["reason"] == "the certificate is revoked"
+
+
+def suspend(folder, name):
+    """As a rule does: in the state, not on the allowlist."""
+    since = time.time()
+    restriction = Restriction(RestrictionKind.SUSPENSION, name, "spam", "rule", since, since + 600)
+
+    async def act():
+        store = SqliteStore.open(folder, timedelta(seconds=5))
+        await store.restrict(restriction)
+        await store.close()
+
+    asyncio.run(act())
+
+
+def test_whom_a_rule_has_suspended_gets_no_next_one(served, tmp_path):
+    assert enrol(served, tmp_path, name="offender").returncode == 0
+    suspend(served.relay.state, "offender")
+    known = served.relay.command("ban", "list", "--json").stdout
+    assert "offender" in known
+
+    def refused():
+        path = tmp_path / "offender.pem"
+        done = served.relay.gatepost("cert", "renew", path, "--est", served.url)
+        return "403: the identity is suspended" in done.stderr
+
+    wait_until("it is refused", refused)
 
 
 def test_floods_and_garbage_disturb_neither_the_others_nor_the_mail(served, site, upstream):

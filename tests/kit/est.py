@@ -21,6 +21,7 @@ from relay.ca_folder import create_ca, issue_to_files
 from relay.invitations import Invitations
 from relay.pki.est import encode_request
 from relay.pki.issuing import Subject
+from relay.policy.restrictions import Restrictions
 from relay.settings import Audit, Ca, CertificateFiles, Listener, Route, Settings
 from relay.settings import Est as EstSettings
 
@@ -53,7 +54,9 @@ class EstSite:
             est=EstSettings(address="127.0.0.1:0", certificate=self.files),
             audit=Audit(path=folder / "audit.jsonl"),
         )
-        self.est = Est(self.settings, self.ca, None)
+        self.restrictions = Restrictions()
+        self.restrictions.is_known = True
+        self.est = Est(self.settings, self.ca, None, self.restrictions)
         self.server = HttpServer(
             self.est.routes,
             max_body_bytes=MAX_BODY_BYTES,

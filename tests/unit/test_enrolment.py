@@ -1,11 +1,13 @@
 """Who may have a certificate, for which key and with which names; the pin is on the list with it."""
 
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from relay.allowlist_file import (
@@ -19,13 +21,14 @@ from relay.allowlist_file import (
 from relay.ca_folder import create_ca, valid_from_now
 from relay.ca_lists import CaLists
 from relay.enrolment import MAX_LIVE_CERTIFICATES, Denial, Denied, Enrolled, Enrolment
-from relay.errors import ConfigurationError
+from relay.errors import ConfigurationError, Unavailable
 from relay.invitations import Invitations
-from relay.model import Suspension
+from relay.model import Restriction, RestrictionKind, Suspension
 from relay.pki.certificate import Certificate
 from relay.pki.est import encode_request
 from relay.pki.issuing import Subject, issue_leaf
 from relay.pki.pins import format_pin, pin_of
+from relay.policy.restrictions import Restrictions
 
 NAMES = ("dns:a.acme.example",)
 LIFETIME = timedelta(days=90)
@@ -51,7 +54,9 @@ class Place:
     def __init__(self, folder):
         self.ca = create_ca(folder / "ca", "Our CA")
         self.allowlist = folder / "allowlist.toml"
-        self.enrolment = Enrolment(self.ca, self.allowlist, LIFETIME, None)
+        self.restrictions = Restrictions()
+        self.restrictions.is_known = True
+        self.enrolment = Enrolment(self.ca, self.allowlist, LIFETIME, None, self.restrictions)
         self.invitations = Invitations(self.ca.folder)
 
     def invite(self, name="acme", *, identity=None, names=NAMES, days=30):
@@ -77,6 +82,9 @@ class Place:
         done = self.enrolment.enrol(name, self.invite(name), body(key or make_key(), name))
         assert isinstance(done, Enrolled), done
         return done.chain[0]
+
+    def restrict(self, kind, subject):
+        self.restrictions.put(Restriction(kind, subject, "a rule says so", "policy", 0.0, None))
 
     def identity(self, name="acme"):
         return read_allowlist(self.allowlist).find(name)
@@ -281,18 +289,58 @@ def revoke(place, leaf):
             lambda place, _: suspend_identity(place.allowlist, "acme", Suspension("x")),
             "the identity is suspended",
         ),
+        (
+            lambda place, _: place.restrict(RestrictionKind.SUSPENSION, "acme"),
+            "the identity is suspended",
+        ),
+        (
+            lambda place, leaf: place.restrict(RestrictionKind.REVOCATION, pin(leaf)),
+            "the certificate is revoked",
+        ),
         (lambda place, _: remove_identity(place.allowlist, "acme"), "nobody is known"),
         (
             lambda place, _: (place.ca.folder / "issued.jsonl").unlink(),
             "not a certificate of this CA",
         ),
     ],
-    ids=["revoked", "suspended", "removed", "no record"],
+    ids=[
+        "revoked",
+        "suspended",
+        "suspended by a rule",
+        "revoked elsewhere",
+        "removed",
+        "no record",
+    ],
 )
 def test_who_is_not_in_good_standing_gets_no_successor(place, happens, words):
     leaf = place.enrol()
     happens(place, leaf)
     denied(place.enrolment.reenrol(leaf, body(make_key())), Denial.FORBIDDEN, words)
+
+
+def test_whom_a_rule_has_suspended_no_invitation_helps(place):
+    place.enrol()
+    place.restrict(RestrictionKind.SUSPENSION, "acme")
+    outcome = place.enrolment.enrol("acme", place.invite_known(), body(make_key()))
+    denied(outcome, Denial.FORBIDDEN, "the identity is suspended")
+
+
+def test_a_key_that_is_revoked_in_the_fleet_is_not_certified(place):
+    key = make_key()
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    place.restrict(RestrictionKind.REVOCATION, f"spki:sha256:{hashlib.sha256(spki).hexdigest()}")
+    outcome = place.enrolment.enrol("acme", place.invite(), body(key))
+    denied(outcome, Denial.FORBIDDEN, "make another key")
+
+
+def test_while_nobody_knows_who_is_suspended_nobody_gets_a_certificate(place):
+    leaf = place.enrol()
+    place.restrictions.is_known = False
+    with pytest.raises(Unavailable):
+        place.enrolment.reenrol(leaf, body(make_key()))
+    with pytest.raises(Unavailable):
+        place.enrolment.enrol("other", place.invite("other"), body(make_key(), "other"))
+    assert len(place.ca.issued()) == 1
 
 
 def test_a_certificate_that_only_looks_like_ours_gets_no_successor(place, tmp_path):
