@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests.kit
+
 from process_tree import ProcessTree
+from signed import ZONES
 from tools import Sink, free_port, wait_for_banner
+
+from tests.kit.dns_server import DnsServer
 
 HERE = Path(__file__).resolve().parent
 WORKERS = int(os.environ.get("GATEPOST_BENCH_WORKERS", "2"))
@@ -44,6 +50,7 @@ _ALLOWLIST = """\
 name = "bench"
 pins = ["cert:sha256:{pin}"]
 senders = ["@client1.example"]
+tier = "trusted"
 policy = ["limits.toml"]
 """
 
@@ -126,7 +133,8 @@ class Checked(Gatepost):
     name = "checked"
 
     def __init__(self, folder: Path, certs: Path) -> None:
-        self.name_server = DnsServer(ZONES)
+        self._open = ExitStack()
+        self.name_server = self._open.enter_context(DnsServer(ZONES))
         super().__init__(folder, certs)
 
     def _command(self) -> list[str]:
@@ -140,7 +148,7 @@ class Checked(Gatepost):
 
     def stop(self) -> None:
         super().stop()
-        self.name_server.stop()
+        self._open.close()
 
 
 class Floor(Contestant):
@@ -168,4 +176,4 @@ class Direct(Contestant):
         return None
 
 
-CONTESTANTS: dict[str, type[Contestant]] = {c.name: c for c in (Gatepost, Floor, Direct)}
+CONTESTANTS: dict[str, type[Contestant]] = {c.name: c for c in (Gatepost, Checked, Floor, Direct)}

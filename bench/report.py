@@ -39,7 +39,7 @@ BUDGETS = (  # what, in which regime, of which figure, at most
     ("CPU per message with a resumed handshake, ms", "R2r", "cpu_ms", 1.2),
     ("CPU per MB of large messages, ms", "R3", "cpu_ms_per_mb", 4.0),
 )
-ADDED_P50_MS, ADDED_P99_MS, IDLE_KIB = 1.0, 5.0, 48.0
+ADDED_P50_MS, ADDED_P99_MS, IDLE_KIB, CHECKED_MS = 1.0, 5.0, 48.0, 0.6
 
 
 def format_report(
@@ -84,6 +84,10 @@ def _judge(cells: dict[Cell, Measured], idle: dict[str, Idle]) -> list[str]:
     if ours and direct:
         found.append(("added latency, p50, ms", ours.p50_ms - direct.p50_ms, ADDED_P50_MS))
         found.append(("added latency, p99, ms", ours.p99_ms - direct.p99_ms, ADDED_P99_MS))
+    checked, plain = cells.get(Cell("R6", "checked")), cells.get(Cell("R6", "gatepost"))
+    if checked and plain:
+        added = checked.cpu_ms - plain.cpu_ms
+        found.append(("CPU of SPF, DKIM and DMARC per message, ms", added, CHECKED_MS))
     if "gatepost" in idle:
         found.append(("memory per idle connection, KiB", idle["gatepost"].kib_each, IDLE_KIB))
     return [

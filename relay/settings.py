@@ -628,7 +628,7 @@ class DkimKey(Table):
 
 
 class Dkim(Table):
-    """What we sign, and with which keys."""
+    """What we sign, and with which keys. See [signing](dkim.md)."""
 
     folder: Path = Path("dkim")
     """Where `gatepost dkim new` puts keys."""

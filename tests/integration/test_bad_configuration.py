@@ -119,6 +119,13 @@ def second_listener(name, address):
     )
 
 
+def open_signing_key(site):
+    path = site / "s1.pem"
+    path.write_bytes(Authority().issue("x").key_pem)
+    path.chmod(0o644)
+    append('[[dkim.key]]\ndomain = "example.org"\nselector = "s1"\nkey = "s1.pem"\n')(site)
+
+
 def foreign_key(site):
     (site / "tls/edge.key").write_bytes(Authority().issue("x").key_pem)
 
@@ -198,6 +205,18 @@ CASES = {
     "duplicate listener": (second_listener("edge", "127.0.0.1:2526"), CONFIG + 'two listeners are named "edge"; '),
     "two listeners on one address": (second_listener("more", "127.0.0.1:2526"), None),
     "country database that is not there": (append('[checks]\ncountry_database = "c.mmdb"\n'), CONFIG + r".*c\.mmdb can't be read as a country database; use "),
+    "signing key that is not there": (append('[[dkim.key]]\ndomain = "example.org"\nselector = "s1"\nkey = "gone.pem"\n'), CONFIG + r".*gone\.pem is not there; check the path"),
+    "signing key that others can read": (open_signing_key, CONFIG + r".*s1\.pem is open to other users \(mode 0644\); close it"),
+    "signing key of no domain": (append('[[dkim.key]]\ndomain = "exa mple"\nselector = "s1"\nkey = "k.pem"\n'), CONFIG + r'`dkim\.key`: "exa mple" is no domain; write '),
+    "selector that is none": (append('[[dkim.key]]\ndomain = "example.org"\nselector = "a/b"\nkey = "k.pem"\n'), CONFIG + r'`dkim\.key`: "a/b" is no selector; use '),
+    "two keys of one name": (append('[[dkim.key]]\ndomain = "example.org"\nselector = "a"\nkey = "k.pem"\n[[dkim.key]]\ndomain = "EXAMPLE.org"\nselector = "A"\nkey = "k.pem"\n'), CONFIG + r'two keys are "A" of EXAMPLE\.org; give each its own selector'),
+    "removal of From": (replace('client_certificate = "required"', 'client_certificate = "required"\nremove_headers = ["From"]'), CONFIG + r"`remove_headers`: mail can't do without \"From\"; leave it out"),
+    "removal of what is no field": (replace('client_certificate = "required"', 'client_certificate = "required"\nremove_headers = ["X-A: b"]'), CONFIG + r'`remove_headers`: "X-A: b" is no header field; write '),
+    "watched domain that is none": (append('[doctor]\ndomains = ["a b"]\n'), CONFIG + r'`doctor\.domains`: "a b" is no domain; write '),
+    "watched key that is none": (append('[doctor]\ndkim_keys = ["s1.example.org"]\n'), CONFIG + r'`doctor\.dkim_keys`: "s1\.example\.org" is no key; write '),
+    "alert to nobody": (append('[doctor]\nmail_to = "postmaster"\n'), CONFIG + r'`doctor\.mail_to`: "postmaster" is no address; write '),
+    "webhook that is none": (append('[doctor]\nwebhook = "ftp://x"\n'), CONFIG + r'`doctor\.webhook`: "ftp://x": .*; write '),
+    "doctor who never rests": (append('[doctor]\nevery = "0s"\n'), CONFIG + r"`every` = 0 leaves no time at all; "),
     "list in the DNS without a zone": (append('[[checks.dnsbl.list]]\nzone = "zen"\n'), CONFIG + r"`checks\.dnsbl\.list\.zone`: 'zen' is no zone of a list; write it as "),
     "answer of a list": (append('[[checks.uri.list]]\nzone = "a.example"\nanswers = ["127.0.0"]\n'), CONFIG + r"`checks\.uri\.list\.answers`: '127\.0\.0' is no answer of a list; write it as "),
     "unknown tls word": (replace('tls = "starttls"', 'tls = "ssl"'), CONFIG + r'`listener\.tls` = "ssl" is not known; use starttls or implicit'),
