@@ -62,7 +62,10 @@ def _decoded(punycode: str) -> str:
         is_exact = plain.encode("punycode").decode("ascii") == punycode
     except (ValueError, OverflowError):
         return ""
-    return plain if is_exact and not plain.isascii() and plain == plain.lower() else ""
+    # What can't be printed is no U-label either: half a surrogate pair, which no file and no store takes,
+    # or marks that turn the reading direction round in a log.
+    is_plain = plain.isprintable() and not plain.isascii() and plain == plain.lower()
+    return plain if is_exact and is_plain else ""
 
 
 def _canonical_local(local: str) -> str:

@@ -91,6 +91,8 @@ def test_what_is_no_pattern_is_refused_with_the_right_spelling(text, remedy):
 @pytest.mark.parametrize(
     ("domain", "canonical"),
     [
+        ("xn--ib9b.example", "xn--ib9b.example"),  # half a surrogate pair
+        ("xn--zvg.example", "xn--zvg.example"),  # U+202E turns the reading direction
         ("Example.ORG.", "example.org"),
         ("xn--bcher-kva.example", "bücher.example"),
         ("xn--", "xn--"),
