@@ -69,19 +69,25 @@ def test_braces_are_doubled():
 
 @given(st.text())
 def test_what_is_no_template_is_told(text):
-    try:
-        template = parse_template(text)
-    except TemplateMistake as mistake:
-        assert 0 <= mistake.offset <= len(text)
+    found = told(parse_template, text)
+    if isinstance(found, TemplateMistake):
+        assert 0 <= found.offset <= len(text)
     else:
-        assert len(template.pieces) == len(template.facts) + 1
+        assert len(found.pieces) == len(found.facts) + 1
 
 
 @given(st.text())
 def test_what_is_no_reply_is_told(text):
-    try:
-        reply = parse_reply(text)
-    except TemplateMistake as mistake:
-        assert 0 <= mistake.offset <= max(len(text), 3)
+    found = told(parse_reply, text)
+    if isinstance(found, TemplateMistake):
+        assert 0 <= found.offset <= max(len(text), 3)
     else:
-        assert reply.enhanced[0] == str(reply.code)[0]
+        assert found.enhanced[0] == str(found.code)[0]
+
+
+def told(parse, text):
+    """What a parser makes of a text, or the mistake that it tells of."""
+    try:
+        return parse(text)
+    except TemplateMistake as mistake:
+        return mistake
