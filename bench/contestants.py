@@ -50,7 +50,6 @@ _ALLOWLIST = """\
 name = "bench"
 pins = ["cert:sha256:{pin}"]
 senders = ["@client1.example"]
-tier = "trusted"
 policy = ["limits.toml"]
 """
 

@@ -13,7 +13,6 @@ from relay.mail.authentication_results import FIELD_NAME, canonical_id, claims_t
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from relay.mail.authentication_results import MethodResult
     from relay.mail.headers import Field, HeaderBlock
     from relay.policy.case import Case
     from relay.policy.check import Witness
@@ -60,17 +59,17 @@ class AuthenticationResults:
                 found.add(field)
         return found
 
-    def value(self, case: Case, facts: Mapping[str, Value], client: MethodResult | None) -> str:
+    def value(self, case: Case, facts: Mapping[str, Value], client: str) -> str:
         """Return what the field says of a message; "" if nothing was found out.
 
         Args:
             case: the session and its message.
             facts: what rules have asked for.
-            client: what the certificate is worth.
+            client: what the certificate is worth, "" if nobody has asked for one.
         """
         if not self._authserv_id:
             return ""
-        found = [client] if client is not None else []
+        found: list[object] = [client] if client else []
         for witness in self._witnesses:
             found += witness.testify(case, facts)
         return format_results(self._authserv_id, found) if found else ""

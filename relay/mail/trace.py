@@ -59,8 +59,8 @@ class Origin(NamedTuple):
     identity: str
     """The identity field; "" if nobody is proven to be the sender."""
     is_encrypted: bool
-    client: MethodResult | None
-    """What the certificate is worth, for Authentication-Results; None if none is asked for."""
+    client: str
+    """What the certificate is worth, for Authentication-Results; "" if none is asked for."""
 
 
 def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
@@ -78,7 +78,7 @@ def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
         received=_FOLD.join(clauses),
         identity=_identity_field(facts.tls, decision) if decision and is_proven else "",
         is_encrypted=facts.tls is not None,
-        client=_client_result(decision) if decision else None,
+        client=str(_client_result(decision)) if decision else "",
     )
 
 

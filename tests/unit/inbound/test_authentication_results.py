@@ -11,7 +11,7 @@ from relay.mail.authentication_results import MethodResult
 from relay.mail.headers import split
 from tests.kit.checks import case
 
-CLIENT = MethodResult("tls-client", "pass")
+CLIENT = "tls-client=pass"
 
 
 class Knowing:
@@ -27,10 +27,10 @@ class Knowing:
 @pytest.mark.parametrize(
     ("witnesses", "facts", "client", "expected"),
     [
-        ([], {}, None, ""),
-        ([Knowing()], {}, None, ""),
+        ([], {}, "", ""),
+        ([Knowing()], {}, "", ""),
         ([Knowing()], {}, CLIENT, "edge.example;\r\n\ttls-client=pass"),
-        ([Knowing(MethodResult("spf", "none"))], {}, None, "edge.example;\r\n\tspf=none"),
+        ([Knowing(MethodResult("spf", "none"))], {}, "", "edge.example;\r\n\tspf=none"),
         (
             [Knowing(MethodResult("spf", "none")), Knowing()],
             {"x": 1},
@@ -45,7 +45,7 @@ def test_what_is_told(witnesses, facts, client, expected):
 
 
 def test_without_a_name_nothing_is_told_but_forged_ones_are_known():
-    field = AuthenticationResults("", ["Edge.Example"], [Knowing(CLIENT)])
+    field = AuthenticationResults("", ["Edge.Example"], [Knowing(MethodResult("spf", "pass"))])
     assert field.value(case(), {}, CLIENT) == ""
     assert len(field.forged(split(b"Authentication-Results: edge.example; none\r\n\r\n"))) == 1
 
