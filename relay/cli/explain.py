@@ -150,6 +150,8 @@ def advise(records: "list[Record]") -> str:
                 f"The rule {rule} refused it: see what the identity {record['identity']} may do "
                 f"with `gatepost pin show {record['identity']}`."
             )
+        if "stage" in record:
+            return f"The rule {rule} refused it: `gatepost policy show` has its text and its place."
         if (status := _refused_status(record)) is not None:
             return _BY_STATUS.get(status, "")
     return ""

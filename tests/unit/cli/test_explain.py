@@ -149,3 +149,8 @@ def test_a_reference_nobody_knows_is_exit_code_1(config: str) -> None:
     result = CliRunner().invoke(app, ["explain", "NOSUCHREF", "--config", config])
     assert result.exit_code == 1
     assert "nothing is known of NOSUCHREF" in result.output
+
+
+def test_a_stranger_that_a_rule_has_refused_is_sent_to_the_rule() -> None:
+    refused = {"kind": "refusal", "rule": "dnsbl_listed", "stage": "sender", "reply": "554 5.7.1 x"}
+    assert "The rule dnsbl_listed refused it: `gatepost policy show`" in advise([refused])
