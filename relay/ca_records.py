@@ -6,13 +6,14 @@ has read them need only read what came since. Knows nothing of keys or of revoca
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import sys
 import threading
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from relay.pki.issuing import Subject
 
 __all__ = ["CaRecords", "IssuedCertificate", "RecordIndex", "append_record", "read_records"]
+
+_MAX_RECORD_BYTES: Final = 262_144
 
 
 class CaRecords:
@@ -192,20 +195,34 @@ def _entry(record: Mapping[str, Any]) -> Revoked:
 def read_records(path: Path) -> list[dict[str, Any]]:
     """Read a file of records, oldest first; none if it is not there."""
     try:
-        lines = path.read_text().splitlines()
+        whole, _, _ = path.read_bytes().rpartition(
+            b"\n"
+        )  # behind it one is being written, or never was
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in lines if line]
+    return [json.loads(line) for line in whole.splitlines() if line]
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Append a record; it is on disk when this returns."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         _give_to_owner_of_folder(descriptor, path)
+        _drop_half_record(file)
         file.write(json.dumps(record).encode() + b"\n")
         file.flush()
         os.fsync(descriptor)
+
+
+def _drop_half_record(file: BinaryIO) -> None:
+    """What a full disk or a crash has left of a record, nobody has acted upon."""
+    start = max(0, file.seek(0, os.SEEK_END) - _MAX_RECORD_BYTES)
+    file.seek(start)
+    end = file.read()
+    whole = end.rfind(b"\n") + 1
+    if whole < len(end):
+        file.truncate(start + whole)
 
 
 def _give_to_owner_of_folder(descriptor: int, path: Path) -> None:

@@ -88,7 +88,11 @@ class Est:
         }
 
     async def _cacerts(self, _: Asked) -> web.Response:
-        return _certificates(await asyncio.to_thread(self._enrolment.ca_certificates))
+        try:
+            return _certificates(await asyncio.to_thread(self._enrolment.ca_certificates))
+        except (ConfigurationError, OSError) as error:
+            log.error("no certificates of our CA", error=str(error))
+            return answer_text(503, "no certificates can be told now", Retry_After="300")
 
     async def _csrattrs(self, _: Asked) -> web.Response:
         return web.Response(body=CSR_ATTRIBUTES, content_type="application/csrattrs")

@@ -91,18 +91,21 @@ class Published:
 
     def renew_lists(self) -> None:
         """Sign the lists anew if it is time to and the key is at hand."""
-        now = datetime.now(UTC)
-        paths = [self._lists.path]
-        if self._ca.issuing_path.exists() and self._ca.key_path.exists():
-            paths.append(self._lists.root_path)
-        if not any(needs_new_list(path, now) for path in paths):
-            return
         try:
+            if not self._is_time():
+                return
             made = self._lists.publish(self._open(), passphrase=self._passphrase)
         except (ConfigurationError, OSError) as error:
             self._complain("no new revocation list of our CA", error)
         else:
             log.info("new revocation list of our CA", entries=len(made))
+
+    def _is_time(self) -> bool:
+        now = datetime.now(UTC)
+        paths = [self._lists.path]
+        if self._ca.issuing_path.exists() and self._ca.key_path.exists():
+            paths.append(self._lists.root_path)
+        return any(needs_new_list(path, now) for path in paths)
 
     # --- lists ------------------------------------------------------------------------------
 
@@ -143,7 +146,10 @@ class Published:
             request = base64.b64decode(unquote_to_bytes(asked.rest), validate=True)
         except (ValueError, binascii.Error):
             request = b""  # malformed, as the responder will say
-        version = self._ca.index.version()
+        try:
+            version: object = self._ca.index.version()
+        except OSError:  # the responder will say it
+            version = None
         if version != self._answers_version or len(self._answers) >= MAX_KEPT_ANSWERS:
             self._answers.clear()
             self._answers_version = version

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from relay.ca_records import CaRecords, RecordIndex
+from relay.ca_records import CaRecords, RecordIndex, append_record
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -97,3 +97,14 @@ def test_several_threads_read_each_record_once(records):
     for each in threads:
         each.join(20)
     assert len(index.with_name("acme")) == 500
+
+
+def test_half_a_record_that_a_full_disk_has_left_spoils_none_after_it(records):
+    issue(records, "1")
+    index = RecordIndex(records)
+    with records.issued_path.open("a") as file:
+        file.write('{"name": "half')
+    assert [each["serial"] for each in records.issued()] == ["1"]
+    append_record(records.issued_path, records.issued()[0] | {"serial": "2"})
+    assert [each["serial"] for each in records.issued()] == ["1", "2"]
+    assert index.find("2").serial == "2"

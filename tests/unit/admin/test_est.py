@@ -290,3 +290,10 @@ def test_a_chain_without_its_intermediate_is_enough(site, tmp_path):
     key_path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     reply = ask(site.port, "POST", REENROLL, make_request(), site.context(chain, key_path))
     assert reply.status == 200
+
+
+def test_without_a_ca_its_certificates_are_503(site):
+    site.ca.certificate_path.unlink()
+    reply = ask(site.port, "GET", "/.well-known/est/cacerts", tls=ssl._create_unverified_context())
+    assert reply.status == 503
+    assert str(site.folder).encode() not in reply.body

@@ -236,3 +236,18 @@ def test_a_root_that_issues_itself_answers_itself(place):
         path.unlink()
     leaf = place.issue()
     assert status(place.post(place.question(leaf))) is GOOD
+
+
+def test_records_that_cannot_be_read_are_try_later(place):
+    leaf = place.issue()
+    place.ca.records.issued_path.unlink()
+    place.ca.records.issued_path.mkdir()
+    for reply in (place.get(place.question(leaf)), place.post(place.question(leaf))):
+        said = ocsp.load_der_ocsp_response(reply.body)
+        assert said.response_status is ocsp.OCSPResponseStatus.TRY_LATER
+
+
+def test_a_folder_that_cannot_be_read_makes_no_new_list_and_no_noise(place):
+    place.ca.issuing_path = place.ca.folder / ("x" * 300)
+    place.published.renew_lists()
+    assert not place.ca.folder.joinpath("crl.der").exists()
