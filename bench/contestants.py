@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for tests.kit
 
 from process_tree import ProcessTree
-from signed import ZONES
+from signed import DOMAIN, PRIVATE_KEY, ZONES
 from tools import Sink, free_port, wait_for_banner
 
 from tests.kit.dns_server import DnsServer
@@ -74,6 +74,8 @@ class Contestant:
     """A server in front of a sink of its own; both run from here to `stop`."""
 
     name = ""
+    only = ""
+    """The one regime that it runs in; empty: all."""
     sink_options: tuple[str, ...] = ("--require-tls",)
 
     def __init__(self, folder: Path, certs: Path) -> None:
@@ -130,6 +132,7 @@ class Checked(Gatepost):
     """The relay that asks SPF, DKIM and DMARC of every message; its DNS answers from its cache."""
 
     name = "checked"
+    only = "R6"  # what is not signed it refuses
 
     def __init__(self, folder: Path, certs: Path) -> None:
         self._open = ExitStack()
@@ -148,6 +151,23 @@ class Checked(Gatepost):
     def stop(self) -> None:
         super().stop()
         self._open.close()
+
+
+class Signing(Gatepost):
+    """The relay that signs every message for its author's domain, with RSA-2048."""
+
+    name = "signing"
+    only = "R1"
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        key = self.folder / "signing.pem"
+        key.write_bytes(PRIVATE_KEY)
+        key.chmod(0o600)
+        entry = f'\n[[dkim.key]]\ndomain = "{DOMAIN}"\nselector = "bench"\nkey = "{key}"\n'
+        config = self.folder / "gatepost.toml"
+        config.write_text(config.read_text() + entry)
+        return command
 
 
 class Floor(Contestant):
@@ -175,4 +195,6 @@ class Direct(Contestant):
         return None
 
 
-CONTESTANTS: dict[str, type[Contestant]] = {c.name: c for c in (Gatepost, Checked, Floor, Direct)}
+CONTESTANTS: dict[str, type[Contestant]] = {
+    c.name: c for c in (Gatepost, Checked, Signing, Floor, Direct)
+}

@@ -39,7 +39,7 @@ BUDGETS = (  # what, in which regime, of which figure, at most
     ("CPU per message with a resumed handshake, ms", "R2r", "cpu_ms", 1.2),
     ("CPU per MB of large messages, ms", "R3", "cpu_ms_per_mb", 4.0),
 )
-ADDED_P50_MS, ADDED_P99_MS, IDLE_KIB, CHECKED_MS = 1.0, 5.0, 48.0, 0.6
+ADDED_P50_MS, ADDED_P99_MS, IDLE_KIB, CHECKED_MS, SIGNING_MS = 1.0, 5.0, 48.0, 0.6, 1.0
 
 
 def format_report(
@@ -88,6 +88,10 @@ def _judge(cells: dict[Cell, Measured], idle: dict[str, Idle]) -> list[str]:
     if checked and plain:
         added = checked.cpu_ms - plain.cpu_ms
         found.append(("CPU of SPF, DKIM and DMARC per message, ms", added, CHECKED_MS))
+    signing, plain = cells.get(Cell("R1", "signing")), cells.get(Cell("R1", "gatepost"))
+    if signing and plain:
+        added = signing.cpu_ms - plain.cpu_ms
+        found.append(("CPU of signing with RSA-2048 per message, ms", added, SIGNING_MS))
     if "gatepost" in idle:
         found.append(("memory per idle connection, KiB", idle["gatepost"].kib_each, IDLE_KIB))
     return [

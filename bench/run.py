@@ -103,7 +103,7 @@ def run(arguments: argparse.Namespace, running: list[Contestant]) -> str:
     idle: dict[str, Idle] = {}
     if IDLE in arguments.regimes:  # first: a heap that has grown would hide the connections
         for contestant in running:
-            if contestant.tree and contestant.name != "checked":
+            if contestant.tree and not contestant.only:
                 idle[contestant.name] = hold_idle(contestant, arguments.idle)
     for contestant in running:
         options = ["--messages", "400", "--conns", "20", "--size", "10240"]
@@ -114,8 +114,8 @@ def run(arguments: argparse.Namespace, running: list[Contestant]) -> str:
     for regime in (r for r in REGIMES if r in arguments.regimes):
         for _ in range(arguments.repeat):
             for contestant in running:
-                if contestant.name == "checked" and regime != SIGNED:
-                    continue  # what is not signed it refuses
+                if contestant.only not in {"", regime}:
+                    continue
                 one = measure(contestant, regime, int(REGIMES[regime][1] * share))
                 cells.setdefault(Cell(regime, contestant.name), []).append(one)
                 print(f"{regime} {contestant.name}: {one.cpu_ms:.3f} ms CPU, "

@@ -15,7 +15,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for relay
 
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from tools import BUILD
 
 from relay.mail.headers import split
@@ -27,6 +32,7 @@ _KEY = rsa.generate_private_key(65537, 2048)
 _PUBLIC = base64.b64encode(
     _KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 ).decode()
+PRIVATE_KEY = _KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 ZONES = {
     DOMAIN: {"TXT": "v=spf1 ip4:192.0.2.0/24 ip4:127.0.0.1 -all"},
