@@ -2,7 +2,9 @@
 
 Chooses the keys and makes the fields; what stands in the message, and that it is signed at all, is for others
 to say. An identity gets the signature of a domain only if its `senders` say that it may send as the author:
-one without `senders` may send as anybody, and so proves nothing. RFC 6376 5.1, RFC 6376 3.5 (i=).
+one without `senders` may send as anybody, and so proves nothing. The relay's own signature is no way round
+that: whose author is of the relay's organization, and not proven, does not get it, for DMARC would take it
+for the author's (RFC 9989 4.4). RFC 6376 5.1, RFC 6376 3.5 (i=).
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from relay.mail.domains import registered_domain
 from relay.mail.headers import split
 from relay.mailauth.canonicalization import FieldStack, body_hash, body_start
 from relay.mailauth.signing import OVERSIGNED, SIGNED, SigningStyle, sign_hashed
@@ -59,8 +62,12 @@ class Signing:
             chunks: the message, our fields in front; the last one has at least all of the body.
             case: the message as it came, and who sent it.
         """
-        author_keys = self._author_keys(case)
-        if not author_keys and not self.keyring.identity:
+        is_proven = _is_proven(case)
+        author_keys = self._author_keys(case) if is_proven else ()
+        own_keys = [
+            key for key in self.keyring.identity if is_proven or not _is_related(case, key.domain)
+        ]
+        if not author_keys and not own_keys:
             return chunks
         header = case.header
         assert header is not None
@@ -71,7 +78,7 @@ class Signing:
         if author_keys:
             style = SigningStyle(lifetime=lifetime)
             fields = sign_hashed(stack, digest, author_keys, now, style=style)
-        for key in self.keyring.identity:
+        for key in own_keys:
             style = SigningStyle(
                 signed=_IDENTITY_SIGNED,
                 oversigned=_IDENTITY_OVERSIGNED,
@@ -82,14 +89,9 @@ class Signing:
         return [fields, *chunks]
 
     def _author_keys(self, case: Case) -> tuple[SigningKey, ...]:
-        """The keys of the author's domain, if who sends the message may send as that author."""
-        identity, authors = case.identity, case.authors
-        if identity is None or identity.senders is None or not authors or not self.keyring.authors:
-            return ()
-        domains = {canonical_domain(author.domain) for author in authors}
-        if len(domains) > 1 or not all(may_send(identity, author) for author in authors):
-            return ()
-        return self.keyring.authors.get(domains.pop(), ())
+        """The keys of the author's domain."""
+        domains = {canonical_domain(author.domain) for author in case.authors or ()}
+        return self.keyring.authors.get(domains.pop(), ()) if len(domains) == 1 else ()
 
     async def _body_digest(self, header: HeaderBlock) -> bytes:
         def digest() -> bytes:
@@ -99,6 +101,25 @@ class Signing:
 
         is_large = len(header.message) > _OFFLOAD_BYTES
         return await self.offload(digest) if is_large else digest()
+
+
+def _is_proven(case: Case) -> bool:
+    """Whether who sends the message may send as its authors, by name."""
+    identity, authors = case.identity, case.authors
+    if identity is None or identity.senders is None or not authors:
+        return False
+    return all(may_send(identity, author) for author in authors)
+
+
+def _is_related(case: Case, domain: str) -> bool:
+    """Whether an author is of the organization of `domain`, or might be taken to be."""
+    organization = registered_domain(canonical_domain(domain))
+    if case.authors is not None:
+        of_authors = (canonical_domain(author.domain) for author in case.authors)
+        return any(f".{each}".endswith(f".{organization}") for each in of_authors)
+    header = case.header
+    assert header is not None
+    return any(organization in header.value(each).lower() for each in header.named(b"from"))
 
 
 def _stack_of(chunks: Sequence[bytes], body_bytes: int) -> FieldStack:

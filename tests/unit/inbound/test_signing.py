@@ -110,6 +110,27 @@ def test_who_sent_a_message_is_vouched_for_whoever_it_is(identity):
 
 
 @pytest.mark.parametrize(
+    "author",
+    [
+        b"ceo@edge.example",
+        b"ceo@mail.edge.example",
+        b"CEO <ceo@Edge.Example>",
+        b"mallory@example.net, ceo@edge.example",
+        b"Office: CEO <ceo@edge.example>",  # can't be read, but somebody might
+    ],
+)
+@pytest.mark.parametrize("identity", [ANYBODY, None, Identity("acme", senders=("@example.org",))])
+def test_the_relays_own_signature_proves_no_author_of_its_organization(author, identity):
+    """DMARC takes any signature of the organization for the author's: a stranger would be our director."""
+    keys = [(SigningKey("relay.edge.example", "edge", ed25519_key()), ("identity",))]
+    message = b"From: %b\r\n\r\nPay this\r\n" % author
+    assert signed(keys, message, identity) == OURS + message
+    chief = Identity("chief", senders=("@edge.example", "@.edge.example", "@example.net"))
+    is_readable = split(message).authors is not None
+    assert signed(keys, message, chief).startswith(b"DKIM-Signature") == is_readable
+
+
+@pytest.mark.parametrize(
     ("old", "new"),
     [
         (b"Identity: acme", b"Identity: bank"),
