@@ -56,6 +56,8 @@ _PATTERNS = {
     "name": 'use lower-case letters, digits, "-" and "_", at most 32',
     "hostname": 'write a host name, as "edge.example.org"',
     "url": 'write it as "http://ca.example.org"',
+    "authserv_id": 'write a name like that of a host, as "mail.example.org"',
+    "sender": 'write a mailbox, as "dmarc@example.org"',
     "prefix": 'use letters, digits, ".", "_", ":" and "-", at most 64',
 }
 
