@@ -120,9 +120,11 @@ IDENTITY_KEYS = {
 
 
 def _with_lists(key: str, table: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Yield a table, and the tables that it has lists of."""
+    """Yield a table, the tables in it, and those that it has lists of."""
     yield f"[{key}]", table
     for name, field in table.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield f"[{key}.{name}]", field.annotation
         element = (*get_args(field.annotation), None)[0]
         if isinstance(element, type) and issubclass(element, BaseModel):
             yield f"[[{key}.{name}]]", element

@@ -12,7 +12,7 @@ from relay import catalogue
 from relay.errors import Unavailable
 from relay.inbound.authentication_results import AuthenticationResults
 from relay.inbound.judging import Panel
-from relay.policy.check import WaitingCheck, Witness
+from relay.policy.check import PromptCheck, WaitingCheck, Witness
 from relay.policy.consequences import Consequences
 from relay.policy.ledger import BestTls, Event, Ledger, SubjectKind
 from relay.settings import parse_endpoint, parse_network
@@ -79,8 +79,10 @@ def make_panel(settings: Checks, tools: Tools) -> Panel:
         waiting=waiting,
         timeouts={
             name: getattr(getattr(settings, name), "timeout", None) or settings.timeout
-            for name in waiting
+            for name, check in waiting.items()
+            if not (isinstance(check, PromptCheck) and check.keeps_time)
         },
+        prompt={name: each for name, each in waiting.items() if isinstance(each, PromptCheck)},
     )
 
 

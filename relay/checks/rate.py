@@ -8,6 +8,7 @@ Knows nothing of how counters are kept (`policy/gcra.py`, `state`).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -17,7 +18,7 @@ from relay.policy.limits import UNKNOWN_TIER, Count
 from relay.settings import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from relay.policy.case import Case
     from relay.policy.check import Tools
@@ -76,6 +77,18 @@ class RateCheck:
         self._store = store
         self._clock = clock
 
+    keeps_time = True
+
+    def at_once(
+        self, case: Case, stage: Stage, _wanted: frozenset[str]
+    ) -> Mapping[str, Value] | None:
+        """Report what has been found already, or that there is no limit for this client."""
+        report = case.charged.get(stage)
+        if report is not None:
+            return report
+        limits, tier = case.limits.get(stage, ()), _tier(case)
+        return None if any(limit.rates_for(tier) for limit in limits) else _ROOM[stage]
+
     async def gather(
         self, case: Case, stage: Stage, _wanted: frozenset[str]
     ) -> Mapping[str, Value]:
@@ -86,35 +99,57 @@ class RateCheck:
         return report
 
     async def _charge(self, case: Case, stage: Stage) -> Mapping[str, Value]:
-        tier = case.identity.tier.value if case.identity else UNKNOWN_TIER
+        tier = _tier(case)
         now = self._clock.now().timestamp()
-        first_seen: list[str] = []
+        first_met: list[str] = []
         owners: list[Limit] = []
         charges: list[Charge] = []
         for limit in case.limits.get(stage, ()):
             subject = _subject(limit, case.facts)
             if type(subject) is Missing:
                 return dict.fromkeys(_NAMES[stage], subject)
+            if not subject:
+                continue
             if limit.count is Count.NEW_RECIPIENTS:
                 met = f"met/{limit.name}:{subject}|{_short(case.recipient)}"
                 if await self._store.get(met, now) is not None:
                     continue
-                first_seen.append(met)
-            for rate in limit.rates_for(tier) if subject else ():
-                key = f"{limit.name}/{rate.period:g}:{subject}"
-                charge = Charge(key, _cost(limit, case), rate.limit, rate.period)
-                if limit.count.is_noted and not charge.cost:
-                    case.noted[key] = (limit.count, charge._replace(cost=1))
-                charges.append(charge)
-                owners.append(limit)
+                first_met.append(met)
+            own = _charges(limit, tier, subject)
+            charges += own if limit.is_plain else _with_cost(own, limit, case)
+            owners += [limit] * len(own)
         if not charges:
             return _ROOM[stage]
         waits = await self._store.spend(charges, now)
         if wait := max(waits):
             return _exceeded(stage, owners[waits.index(wait)], wait)
-        for met in first_seen:
+        for met in first_met:
             await self._store.put(met, b"", now + _MET_SECONDS)
         return _ROOM[stage]
+
+
+def _tier(case: Case) -> str:
+    return case.identity.tier.value if case.identity else UNKNOWN_TIER
+
+
+@lru_cache(maxsize=4096)
+def _charges(limit: Limit, tier: str, subject: str) -> tuple[Charge, ...]:
+    """One unit of each window."""
+    return tuple(
+        Charge(f"{limit.name}/{rate.period:g}:{subject}", 1, rate.limit, rate.period)
+        for rate in limit.rates_for(tier)
+    )
+
+
+def _with_cost(charges: Iterable[Charge], limit: Limit, case: Case) -> list[Charge]:
+    """What is charged where it is not one unit: as many bytes as there are, or what was charged before."""
+    if limit.count is Count.BYTES:
+        return [charge._replace(cost=len(case.message)) for charge in charges]
+    # A handshake has happened once its client is known.
+    if limit.count is Count.HANDSHAKES and limit.stage is not Stage.CONNECT:
+        return list(charges)
+    case.noted.update((charge.key, (limit.count, charge)) for charge in charges)
+    return [charge._replace(cost=0) for charge in charges]
 
 
 _NAMES: Final = {
@@ -129,13 +164,6 @@ _ROOM: Final[Mapping[Stage, Mapping[str, Value]]] = {
 def _exceeded(stage: Stage, limit: Limit, wait: float) -> Mapping[str, Value]:
     retry_after = NEVER if math.isinf(wait) else math.ceil(wait)
     return dict(zip(_NAMES[stage], (True, limit.name, retry_after), strict=True))
-
-
-def _cost(limit: Limit, case: Case) -> int:
-    if limit.count.is_noted:
-        # Charged when it happens. A handshake has happened once its client is known.
-        return int(limit.count is Count.HANDSHAKES and limit.stage is not Stage.CONNECT)
-    return len(case.message) if limit.count is Count.BYTES else 1
 
 
 _LONGEST: Final = 64

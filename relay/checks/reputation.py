@@ -6,6 +6,7 @@ may follow from a score.
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -139,6 +140,22 @@ class ReputationCheck:
         self._clock = clock
         self._remembered: dict[Subject, tuple[float, float]] = {}
 
+    keeps_time = True
+
+    def at_once(
+        self, case: Case, _stage: Stage, wanted: frozenset[str]
+    ) -> Mapping[str, Value] | None:
+        """Report the wanted scores if all of them are remembered."""
+        clock = self._clock.monotonic()
+        found: dict[str, Value] = {}
+        for name in wanted:
+            subject = _subject(name, case)
+            until, score = self._remembered.get(subject, _NEVER) if subject.name else _NOBODY
+            if until <= clock:
+                return None
+            found[name] = score
+        return found
+
     async def gather(
         self, case: Case, _stage: Stage, wanted: frozenset[str]
     ) -> Mapping[str, Value]:
@@ -167,6 +184,7 @@ class ReputationCheck:
 
 
 _NEVER: Final = (0.0, 0.0)
+_NOBODY: Final = (math.inf, 0.0)
 
 
 def _subject(fact: str, case: Case) -> Subject:

@@ -10,7 +10,7 @@ through. Knows no rule and no reply of its own.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from relay.policy.case import Case
-    from relay.policy.check import Check, WaitingCheck
+    from relay.policy.check import Check, PromptCheck, WaitingCheck
     from relay.policy.engine import Engine, Need
     from relay.policy.facts import Fact, Value
     from relay.policy.verdict import Verdict
@@ -37,12 +37,16 @@ _OF_CONNECTION: Final = frozenset({Stage.CONNECT, Stage.HELLO})
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """The checks of a worker: those that know at once, those that wait, and how long they may."""
+    """The checks of a worker: those that know at once, those that wait, and how long they may.
+
+    `prompt` are those that wait that know at once at times; one without a time-out keeps to its own.
+    """
 
     facts: Mapping[str, Fact]
     ready: Mapping[str, Check]
     waiting: Mapping[str, WaitingCheck]
     timeouts: Mapping[str, timedelta]
+    prompt: Mapping[str, PromptCheck] = field(default_factory=dict)
 
 
 class Judging:
@@ -188,10 +192,12 @@ class Judging:
         """
         earliest = None
         for need in needs:
-            check = self._panel.ready.get(need.prefix)
-            if check is not None and (earliest is None or need.stage is earliest):
+            if earliest is not None and need.stage is not earliest:
+                break
+            report = self._report(need)
+            if report is not None:
                 earliest = need.stage
-                self._keep(need, self._report(check, need), facts)
+                self._keep(need, report, facts)
         return earliest is not None
 
     async def _ask_waiting(self, needs: tuple[Need, ...], facts: Facts) -> None:
@@ -200,16 +206,26 @@ class Judging:
         for need, report in zip(needs, reports, strict=True):
             self._keep(need, report, facts)
 
-    def _report(self, check: Check, need: Need) -> Mapping[str, Value]:
+    def _report(self, need: Need) -> Mapping[str, Value] | None:
+        """Ask a check for what it knows at once; None if it has to wait for it."""
         try:
-            return check.report(self._case, need.stage, need.facts)
+            check = self._panel.ready.get(need.prefix)
+            if check is not None:
+                return check.report(self._case, need.stage, need.facts)
+            prompt = self._panel.prompt.get(need.prefix)
+            if prompt is None:
+                return None
+            return prompt.at_once(self._case, need.stage, need.facts)
         except Exception as error:  # noqa: BLE001  whatever it is, it is ours, and says nothing of the mail
             return self._failed(need, error)
 
     async def _ask(self, need: Need) -> Mapping[str, Value]:
         check = self._panel.waiting[need.prefix]
+        timeout = self._panel.timeouts.get(need.prefix)
         try:
-            async with asyncio.timeout(self._panel.timeouts[need.prefix].total_seconds()):
+            if timeout is None:
+                return await check.gather(self._case, need.stage, need.facts)
+            async with asyncio.timeout(timeout.total_seconds()):
                 return await check.gather(self._case, need.stage, need.facts)
         except TimeoutError:
             return dict.fromkeys(need.facts, Missing("no answer in time"))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from relay.policy.facts import Stage, Value
     from relay.ports import Clock, Resolver, Store
 
-__all__ = ["Check", "CountryOf", "Offload", "Tools", "WaitingCheck", "Witness"]
+__all__ = ["Check", "CountryOf", "Offload", "PromptCheck", "Tools", "WaitingCheck", "Witness"]
 
 _T = TypeVar("_T")
 
@@ -75,6 +75,20 @@ class WaitingCheck(Protocol):
 
     async def gather(self, case: Case, stage: Stage, wanted: frozenset[str]) -> Mapping[str, Value]:
         """As `Check.report`. Whoever cancels it gets `Missing` for its facts instead."""
+        ...
+
+
+@runtime_checkable
+class PromptCheck(WaitingCheck, Protocol):
+    """A check that knows at once at times, or that keeps to a time of its own."""
+
+    keeps_time: bool
+    """Whether `gather` needs no deadline: it asks the store only, which has one."""
+
+    def at_once(
+        self, case: Case, stage: Stage, wanted: frozenset[str]
+    ) -> Mapping[str, Value] | None:
+        """Return what `gather` would, if nobody has to be asked for it; else None. Never raises."""
         ...
 
 

@@ -13,8 +13,8 @@ RULES = """
 name = "reputation_network"
 then = "ban"
 reply = "554 5.7.1 Too much harm has come from {peer.network} of late"
-duration = "2s"
-when = "reputation.network <= -80.0"
+duration = "6s"
+when = "reputation.network <= -30.0"
 """
 
 
@@ -24,7 +24,8 @@ def relay(site, upstream, tmp_path):
     settings = site.settings(
         upstream.port,
         listener={"policy": ["defaults", "rules.toml"]},
-        checks={"reputation": {"half_life": {"network": "2s"}}},
+        workers=1,
+        checks={"reputation": {"half_life": {"network": "3s"}}},
         policy={"exempt": ["203.0.113.0/24"]},
     )
     public = {
@@ -62,14 +63,14 @@ def greeted(relay, address):
 
 def test_harm_leads_to_a_ban_that_ends_and_the_score_fades(relay, site):
     address = "192.0.2.66"
-    for _ in range(4):
+    for _ in range(2):
         smuggle(relay, site, address)
     assert wait_until("it is banned", lambda: greeted(relay, address) == 554 or None)
     (record,) = relay.audit(kind="sanction")
     assert (record["action"], record["target"]) == ("ban", f"{address}/32")
-    assert record["rule"] == "reputation_network"
+    assert (record["rule"], record["times"]) == ("reputation_network", 1)
     banned = relay.wait_for_audit(kind="refusal", rule="reputation_network")
-    assert -100 <= banned["facts"]["reputation.network"] <= -80
+    assert -100 <= banned["facts"]["reputation.network"] <= -30
     assert greeted(relay, "192.0.3.66") == 220, "another network"
     # The ban ends, and the score has faded meanwhile: it does not come back.
     assert wait_until("it is heard again", lambda: greeted(relay, address) == 220 or None)
@@ -79,7 +80,7 @@ def test_harm_leads_to_a_ban_that_ends_and_the_score_fades(relay, site):
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "10.0.0.1"], ids=["exempt", "of our own side"])
 def test_exempt_and_own_addresses_are_never_banned(address, relay, site):
-    for _ in range(4):
+    for _ in range(3):
         smuggle(relay, site, address)
     smuggle(relay, site, "192.0.2.66")
     relay.wait_for_audit(kind="refusal", peer_address="192.0.2.66", rule="bare_newline")
@@ -107,13 +108,9 @@ def test_every_downgrade_is_on_record_as_such(relay, site):
         return [each.get("downgrades", []) for each in found]
 
     handshake(ssl.TLSVersion.TLSv1_3)
-    # the other worker knows of it by the store, a second later at most
-    wait_until(
-        "it was weaker", lambda: handshake(ssl.TLSVersion.TLSv1_2) or ["weaker"] in downgrades()
-    )
-    assert downgrades()[0] == []
+    handshake(ssl.TLSVersion.TLSv1_2)
     handshake(ssl.TLSVersion.TLSv1_3)
-    assert downgrades()[-1] == []
+    assert downgrades() == [[], ["weaker"], []]
 
 
 REJECTED = """
