@@ -426,8 +426,9 @@ class Session:
             if self._ending is not None:
                 return  # it is the answer, too
             await self._decide()
-            # Who it is now has been greeted with what was known then.
-            if self._refusal is None and await self._is_in_breach(Stage.HELLO):
+            # Who it is now has been greeted with what was known then; where nobody is asked, nothing is new.
+            is_decided = self._decision is not None and self._refusal is None
+            if is_decided and await self._is_in_breach(Stage.HELLO):
                 return
         if (banned := self._ban()) is not None:
             self._turn_away(banned, "banned", {})

@@ -715,6 +715,19 @@ def test_rules_of_the_greeting_are_asked_again_of_who_it_is_now(folder):
     assert [body.count(b"X-Seen: client.example") for _, body in world.next_hop.delivered] == [1, 1]
 
 
+def test_where_nobody_is_asked_who_it_is_greetings_stay_as_they_were(folder):
+    world = World(policies=FakePolicies(GREETINGS))
+
+    async def script(client, _):
+        await client.enter()
+        world.trust.version += 1
+        return await client.send()
+
+    converse(script, world, tmp_path=folder, trusted=None, client_certificate="off")
+    ((_, body),) = world.next_hop.delivered
+    assert body.count(b"X-Seen: client.example") == 1
+
+
 @pytest.mark.parametrize("at", ["connect", "sender"])
 def test_whom_a_rule_bans_is_told_by_the_rule_and_once(folder, at):
     class Slow(MemoryStore):
