@@ -161,26 +161,27 @@ class ReputationCheck:
     ) -> Mapping[str, Value]:
         """Report the wanted scores."""
         subjects = {name: _subject(name, case) for name in wanted}
-        await self._learn({each for each in subjects.values() if each.name})
-        return {name: self._known(each) for name, each in subjects.items()}
+        scores = await self._scores({each for each in subjects.values() if each.name})
+        return {name: scores.get(each, 0.0) for name, each in subjects.items()}
 
-    async def _learn(self, subjects: set[Subject]) -> None:
-        """Ask for those that nothing is remembered of."""
+    async def _scores(self, subjects: set[Subject]) -> dict[Subject, float]:
+        """Return what is remembered, and ask for the rest; others may forget meanwhile."""
         clock = self._clock.monotonic()
-        asked = [each for each in subjects if self._remembered.get(each, _NEVER)[0] <= clock]
+        kept = {each: self._remembered.get(each, _NEVER) for each in subjects}
+        found = {each: score for each, (until, score) in kept.items() if until > clock}
+        asked = [each for each in subjects if each not in found]
         if not asked:
-            return
+            return found
         names = [name(each) for each in asked for name in (credit_of, debit_of)]
         sums = await self._store.scores(names, self._clock.now().timestamp())
         if len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.clear()
         until = clock + _REMEMBERED_SECONDS
         for each, credit, debit in zip(asked, sums[::2], sums[1::2], strict=True):
-            score = max(min(credit, _BEST) - debit, -_BEST)
-            self._remembered[each] = (until, round(score, 1))
-
-    def _known(self, subject: Subject) -> float:
-        return self._remembered[subject][1] if subject.name else 0.0
+            score = round(max(min(credit, _BEST) - debit, -_BEST), 1)
+            found[each] = score
+            self._remembered[each] = (until, score)
+        return found
 
 
 _NEVER: Final = (0.0, 0.0)

@@ -439,8 +439,8 @@ def test_a_ban_ends_and_the_next_one_lasts_longer(relay, site):
     assert stranger(relay, site, "nettrap@strange.example", address="203.0.113.70").code == 550
     wait_until("both workers know", lambda: is_banned_everywhere(relay, site, "203.0.113.71"), 2)
 
-    def is_over():
-        return stranger(relay, site, address="203.0.113.71").code == 250
+    def is_over():  # for each worker: one may have looked at the time half a second earlier
+        return all(stranger(relay, site, address="203.0.113.71").code == 250 for _ in range(6))
 
     wait_until("the ban ends", is_over, 10)
     assert stranger(relay, site, "nettrap@strange.example", address="203.0.113.72").code == 550

@@ -96,3 +96,28 @@ def test_the_store_is_asked_once_in_two_seconds_about_the_same():
 def test_every_event_and_every_kind_of_subject_can_be_set():
     assert set(Weights.model_fields) == {event.value for event in Event}
     assert set(HalfLives.model_fields) == {kind.value for kind in SubjectKind}
+
+
+def test_what_is_remembered_and_what_nobody_has_is_there_at_once():
+    known = Known(debit__identity__acme=10)
+    case = Case(peer=Endpoint("192.0.2.7", 1), listener="public")
+    wanted = frozenset({"reputation.identity"})
+    assert known.check.at_once(case, Stage.SENDER, wanted) == {"reputation.identity": 0.0}
+    case.identity = Identity("acme")
+    assert known.check.at_once(case, Stage.SENDER, wanted) is None
+    known.ask(wanted, identity=case.identity)
+    assert known.check.at_once(case, Stage.SENDER, wanted) == {"reputation.identity": -10.0}
+    known.clock.advance(timedelta(seconds=2))
+    assert known.check.at_once(case, Stage.SENDER, wanted) is None
+
+
+def test_what_is_forgotten_meanwhile_is_told_all_the_same(monkeypatch):
+    """One is remembered and another is not, and to ask for that makes room."""
+    monkeypatch.setattr("relay.checks.reputation._MAX_REMEMBERED", 0)
+    known = Known(debit__identity__acme=10)
+    known.add("debit/network/192.0.2.0/24", 7)
+    acme = Identity("acme")
+    assert known.ask({"reputation.network"}, identity=acme) == {"reputation.network": -7.0}
+    both = {"reputation.network", "reputation.identity"}
+    assert known.ask(both, identity=acme) == dict(zip(sorted(both), (-10.0, -7.0), strict=True))
+    assert known.asked == 2
