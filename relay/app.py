@@ -368,14 +368,24 @@ class Worker:
     # --- orders from the supervisor -------------------------------------------------------
 
     async def _obey(self, reader: asyncio.StreamReader, audit: AuditLog) -> None:
-        """Read the supervisor's orders, a JSON line each; without a supervisor, drain."""
+        """Obey the supervisor; without one, or unable to, drain: nobody serves on without orders."""
+        try:
+            await self._obey_each(reader, audit)
+        except ConnectionError:
+            pass  # it was killed, and had not read all of what we told
+        except Exception:
+            log.exception("order not obeyed")
+        await self._drain()
+
+    async def _obey_each(self, reader: asyncio.StreamReader, audit: AuditLog) -> None:
+        """Read its orders, a JSON line each, up to the last."""
         while line := await reader.readline():
             order = json.loads(line)
             match order["order"]:
                 case "retire":
                     asyncio.create_task(self._retire())  # noqa: RUF006  ends with the process
                 case "drain":
-                    break
+                    return
                 case "reopen":
                     audit.reopen()
                 case "intermediate":
@@ -395,7 +405,6 @@ class Worker:
                     self._trust.replace(
                         await asyncio.to_thread(parse_allowlist, order["text"], order["path"])
                     )
-        await self._drain()
 
     async def _take_over_policies(self, order: Mapping[str, Any]) -> None:
         """Put rules in force that the supervisor has checked; a thread keeps the loop free."""

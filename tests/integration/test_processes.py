@@ -5,11 +5,12 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.kit import clients
-from tests.kit.relay_process import wait_until
+from tests.kit.relay_process import accepts, children, wait_until
 
 
 class Load:
@@ -179,3 +180,16 @@ def test_status_counts_what_was_done(site, relay):
 def test_a_stopped_relay_has_no_status(site, relay):
     relay.stop()
     assert relay.command("status").returncode == 1
+
+
+def test_a_killed_supervisor_leaves_nobody_behind(relay):
+    left = children(relay.pid)
+    assert len(left) > 2
+    relay.kill_supervisor()
+    try:
+        wait_until("nobody listens", lambda: not accepts(relay.port))
+        wait_until("all are gone", lambda: not any(Path(f"/proc/{pid}").exists() for pid in left))
+    finally:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)

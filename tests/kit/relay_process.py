@@ -216,6 +216,12 @@ class RelayProcess:
         assert self._process is not None
         return self._process.wait(seconds)
 
+    def kill_supervisor(self) -> None:
+        """SIGKILL to it alone: what becomes of the others is the test's question."""
+        self.signal(signal.SIGKILL)
+        self.wait()
+        self._process = None
+
     def stop(self) -> None:
         """SIGTERM: it has to end well, and leave no process behind."""
         if self._process is None:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from relay import app
 
 
@@ -136,3 +138,31 @@ def test_one_that_fails_does_not_keep_the_others_from_being_asked():
     sessions = [FakeSession(error=RuntimeError("broken")), *(FakeSession() for _ in range(9))]
     asyncio.run(worker(sessions)._reconsider())
     assert [each.asked for each in sessions] == [1] * 10
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda supervisor: supervisor.close(),  # what we told it lies there unread: a reset
+        lambda supervisor: (supervisor.recv(100), supervisor.close()),
+        lambda supervisor: supervisor.sendall(b'{"order": "allowlist"}\n'),
+        lambda supervisor: supervisor.sendall(b"{\n"),
+    ],
+    ids=["killed before it read", "gone", "an order that fails", "no order at all"],
+)
+def test_who_hears_no_orders_any_more_serves_no_more(end):
+    made = worker([])
+    supervisor, control = socket.socketpair()
+
+    async def script():
+        made._stopped = asyncio.Event()
+        reader, made._writer = await asyncio.open_connection(sock=control)
+        made._tell({"event": "ready"})
+        end(supervisor)
+        async with asyncio.timeout(10):
+            await made._obey(reader, None)
+        made._writer.close()
+
+    with supervisor:
+        asyncio.run(script())
+    assert made._stopped.is_set()
