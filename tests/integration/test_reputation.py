@@ -1,12 +1,18 @@
 """What clients do through the real binary: downgrades on record, harm that leads to a ban, bans that end."""
 
+import asyncio
 import smtplib
 import ssl
+import time
+from datetime import timedelta
 
 import pytest
 
+from relay.state.sqlite import SqliteStore
+from tests.kit import clients
 from tests.kit.clients import Proxied
 from tests.kit.relay_process import RelayProcess, free_port, wait_until
+from tests.kit.site import SENDER
 
 RULES = """
 [[rule]]
@@ -131,3 +137,26 @@ def test_who_has_too_many_commands_rejected_is_not_spoken_to_for_a_while(relay, 
     record = relay.wait_for_audit(kind="refusal", rule="rate_connections", peer_address=address)
     assert record["facts"]["rate.connect_limit"] == "network_rejected_commands"
     assert greeted(relay, "198.51.101.9") == 220
+
+
+def known(relay, *subjects):
+    async def ask():
+        store = SqliteStore.open(relay.state, timedelta(seconds=5))
+        found = await store.scores(subjects, time.time())
+        await store.close()
+        return found
+
+    return asyncio.run(ask())
+
+
+def test_an_identity_answers_for_itself_and_not_its_network(relay, site):
+    context = site.context(site.pinned)
+    for sender, code in [(SENDER, 250), (SENDER, 250), ("ceo@strange.example", 550)]:
+        assert clients.send(relay.port, context, sender=sender).code == code
+    subjects = ("credit/identity/acme-billing", "debit/identity/acme-billing")
+    wait_until("both sides are noted", lambda: all(known(relay, *subjects)))
+    credit, debit = known(relay, *subjects)
+    assert 0.39 < credit <= 0.4
+    assert 1.9 < debit <= 2.0
+    assert known(relay, "credit/sender/acme.example")[0] > 0.3
+    assert known(relay, "debit/network/127.0.0.0/24") == [0.0]

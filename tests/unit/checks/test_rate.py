@@ -132,6 +132,67 @@ def test_values_cannot_be_mixed_up_and_long_ones_stay_short():
     assert max(map(len, keys)) < 150
 
 
+def test_a_new_recipient_is_one_that_was_not_written_to_in_30_days():
+    counter = Counter(limit("2/1d", count="new_recipients"))
+
+    def write_to(name):
+        case = Case(peer=Endpoint("192.0.2.1", 1), listener="public")
+        case.recipient = Recipient(Address(name, "dest.example"))
+        case.facts, case.limits = Facts(ACME), counter.engine.limits
+        report = asyncio.run(counter.check.gather(case, Stage.RECIPIENT, frozenset()))
+        return report["rate.recipient_exceeded"]
+
+    assert [write_to(name) for name in ("a", "b", "a", "b", "c", "a")] == [
+        False, False, False, False, True, False,
+    ]  # fmt: skip
+    assert write_to("c"), "who was refused is not known by it"
+    counter.clock.advance(timedelta(days=31))
+    assert [write_to(name) for name in ("a", "b", "c")] == [False, False, True]
+
+
+def asked_at(stage, count, key, **facts):
+    counter = Counter(limit("2/1h", count=count, key=key))
+    case = Case(peer=Endpoint("192.0.2.1", 1), listener="public")
+    case.facts, case.limits = Facts(facts), counter.engine.limits
+    reports = []
+    for _ in range(4):
+        case.charged.clear()
+        reports.append(tuple(asyncio.run(counter.check.gather(case, stage, frozenset())).values()))
+    return case, reports
+
+
+@pytest.mark.parametrize("count", ["handshakes", "rejected_commands"])
+def test_what_is_counted_when_it_happens_is_only_asked_for(count):
+    case, reports = asked_at(
+        Stage.CONNECT, count, "peer.network", **{"peer.network": "192.0.2.0/24"}
+    )
+    assert reports == [ROOM] * 4
+    ((counted, charge),) = case.noted.values()
+    assert (counted.value, charge.cost, charge.limit) == (count, 1, 2)
+
+
+def test_a_handshake_of_a_client_that_is_known_by_it_is_charged_at_once():
+    case, reports = asked_at(Stage.HELLO, "handshakes", "tls.ja4", **{"tls.ja4": "t13d"})
+    assert [exceeded for exceeded, _, _ in reports] == [False, False, True, True]
+    assert not case.noted
+
+
+def test_without_a_limit_for_this_client_the_answer_is_there_at_once():
+    counter = Counter(limit("1/1h", more="tier = { trusted = [] }"))
+
+    def at_once(stage, **known):
+        case = Case(peer=Endpoint("192.0.2.1", 1), listener="public", **known)
+        case.facts, case.limits = Facts(ACME), counter.engine.limits
+        return counter.check.at_once(case, stage, frozenset())
+
+    trusted = Identity("acme", tier=Tier.TRUSTED)
+    assert tuple(at_once(Stage.SENDER, identity=trusted).values()) == ROOM
+    assert tuple(at_once(Stage.MESSAGE).values()) == ROOM
+    assert at_once(Stage.SENDER) is None
+    found = {"rate.exceeded": True}
+    assert at_once(Stage.SENDER, charged={Stage.SENDER: found}) == found
+
+
 # --- through the rules ------------------------------------------------------------------------------
 
 RULE = """
