@@ -12,7 +12,7 @@ from relay.errors import ConfigurationError
 from relay.model import RestrictionKind
 from relay.policy.expressions import ExpressionMistake
 from relay.policy.facts import why_unknown
-from relay.policy.rules import Action, Penalty, Rule, Tag
+from relay.policy.rules import Action, OnError, Penalty, Rule, Tag
 from relay.policy.templates import TemplateMistake, parse_reply, parse_template
 
 if TYPE_CHECKING:
@@ -90,6 +90,12 @@ def _check_keys(table: RuleTable) -> None:
             raise RuleMistake(
                 key, f'`{key}` says nothing with `then = "{table.then}"`', f"it goes with {words}"
             )
+    if table.then is Action.ACCEPT and table.on_error is OnError.BREAK:
+        raise RuleMistake(
+            "on_error",
+            "who can't be looked at would be accepted for that",
+            'leave it out, or write `on_error = "skip"`',
+        )
 
 
 def _reply(table: RuleTable, facts: Mapping[str, Fact]) -> ReplyTemplate | None:

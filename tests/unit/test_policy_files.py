@@ -95,6 +95,7 @@ MISTAKES = [
     ("half the Internet", rule(then="ban", more=f'{REPLY}\nduration = "1h"\nprefix = 1'), 8, "use at least 8", "1"),
     ("a key of another action", rule(more=f'{REPLY}\nduration = "1h"'), 7, 'it goes with "ban" or "suspend"', '"1h"'),
     ("unknown mode", rule(more=f'{REPLY}\nmode = "dry"'), 7, "use enforce or shadow", '"dry"'),
+    ("accept on error", rule(then="accept", more='on_error = "break"'), 6, "would be accepted for that", '"break"'),
     ("pass on error", rule(more=f'{REPLY}\non_error = "pass"'), 7, "use defer, skip or break", '"pass"'),
     ("switching off nothing", '[[rule]]\nname = "x"\nenabled = false\n', 2, "no such rule to switch off", '"x"'),
     ("empty list", "[lists.p]\nkind = 'exact'\n", 1, "the list p has no entries", "[lists"),
