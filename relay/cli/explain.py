@@ -42,7 +42,7 @@ _BY_STATUS = {
     TrustStatus.REVOCATION_UNKNOWN: "Nobody could say whether the certificate is revoked: look at "
     "the CRL and the OCSP responder of its CA.",
     TrustStatus.SUSPENDED: "The identity is suspended here: `gatepost pin restore` lets it in again, "
-    "`gatepost pin list` shows who is suspended.",
+    "`gatepost pin list` and `gatepost ban list` show who is suspended.",
 }  # fmt: skip
 
 _BY_RULE = {
@@ -51,6 +51,8 @@ _BY_RULE = {
     "relay_denied": "No `[route]` is for this recipient's domain; without an identity the default "
     "route does not count.",
     "next_hop": "The next hop said so; ask there.",
+    "banned": "The address is banned here: `gatepost ban list` shows by whom, why and until when, "
+    "`gatepost ban remove` takes it back.",
     "loop": "The message has passed too many hosts: some hosts send it in a circle.",
 }
 

@@ -71,6 +71,7 @@ def test_who_was_let_in_needs_no_advice(status: TrustStatus) -> None:
     [
         ({"rule": "plaintext"}, "STARTTLS"),
         ({"rule": "relay_denied", "identity": "acme"}, "[route]"),
+        ({"rule": "banned"}, "`gatepost ban list`"),
         ({"rule": "next_hop"}, "next hop"),
         ({"rule": "identity_sender", "identity": "acme"}, "gatepost pin show acme"),
     ],
