@@ -7,7 +7,9 @@ out what tells of the inside.
 from __future__ import annotations
 
 import itertools
+import json
 import re
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import pytest
@@ -15,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.kit import mailauth
 from tests.kit.clients import send, session
-from tests.kit.dkim import ed25519_key, record, rsa_key, signed
+from tests.kit.dkim import ed25519_key, record, rsa_key, signed, verified
 from tests.kit.relay_process import RelayProcess, wait_until
 from tests.kit.upstream import EXTENSIONS
 
@@ -216,6 +218,42 @@ def test_a_key_that_is_replaced_signs_without_a_restart(site, upstream, tmp_path
             return re.search(rb"\ba=([\w-]+);", upstream.messages[0].content)[1] == b"rsa-sha256"
 
         wait_until("the new key signs", algorithm)
+
+
+def test_a_key_is_made_published_and_replaced_while_mail_goes_on(
+    site, own_upstream, name_server, tmp_path
+):
+    """`gatepost dkim` beside a running relay, which takes everything over by itself."""
+    with RelayProcess(tmp_path, site.settings(own_upstream.port), site.allowlist()) as running:
+
+        def dkim(*words):
+            done = running.command("dkim", *words, "--json")
+            assert done.returncode == 0, done.stderr
+            return json.loads(done.stdout)
+
+        def signers():
+            own_upstream.messages.clear()
+            assert send(running.port, site.context(site.pinned)).code == 250
+            content = own_upstream.messages[0].content
+            found = verified(content, published, now=datetime.now(UTC))
+            assert {each.result.value for each in found} <= {"pass"}
+            return [each.selector for each in found]
+
+        published = {}
+        for made, expected in (
+            (
+                lambda: dkim("new", "acme.example", "--kind", "ed25519", "--selector", "first"),
+                "first",
+            ),
+            (lambda: dkim("rotate", "acme.example"), None),
+        ):
+            (key_,) = made()
+            published[key_["record_name"]] = {"TXT": key_["record"]}
+            name_server.zones |= published
+            changed = dkim("rotate", "acme.example")
+            expected = expected or changed["active"][0]
+            wait_until("the key signs", lambda wanted=expected: signers() == [wanted])
+        assert changed["retired"] == ["first"]
 
 
 def test_a_key_that_others_can_read_is_refused(site, upstream, tmp_path):

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from relay.mail.headers import split
+from relay.mail.hygiene import Hygiene
 from relay.mail.trace import origin_of, stamp
 from relay.model import (
     Address,
@@ -221,6 +222,28 @@ def test_what_was_found_out_stands_below_who_has_sent_it() -> None:
 
 def test_where_nothing_was_found_out_there_is_no_field() -> None:
     assert b"Authentication-Results" not in b"".join(stamped())
+
+
+@pytest.mark.parametrize("received", ["pseudonymise", "remove"])
+def test_where_mail_leaves_the_inside_our_own_field_names_no_client(received: str) -> None:
+    hygiene = Hygiene.of(["X-Client-IP"], received, "edge.example.org", bytes(32))  # type: ignore[arg-type]
+    message = (
+        b"X-Client-IP: 192.0.2.7\r\nGatepost-Identity: forged\r\nFrom: a@b.example\r\n\r\nHi\r\n"
+    )
+    block = split(message)
+    chunks = stamp(
+        block,
+        origin_of(facts(), None),
+        envelope=Envelope(Sender(None)),
+        hostname="edge.example.org",
+        reference="REF",
+        now=datetime(2026, 11, 21, tzinfo=UTC),
+        hygiene=hygiene,
+    )
+    found = b"".join(chunks)
+    assert found.startswith(b"Received: from p")
+    assert b".invalid\r\n\tby edge.example.org (Gatepost) with " in found
+    assert found.endswith(b"+0000\r\nFrom: a@b.example\r\n\r\nHi\r\n")
 
 
 def test_fields_that_are_forged_are_taken_out_one_by_one() -> None:

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from relay.mailauth.key_record import key_name, look_up_keys, parse_key_record
+from relay.mailauth.key_record import format_key_record, key_name, look_up_keys, parse_key_record
 from relay.mailauth.signing import SigningKey
 from relay.mailauth.verification import DkimResult, Refusal
 from tests.kit.dkim import ed25519_key, record, rsa_key, short_rsa_key
@@ -190,3 +190,11 @@ def test_a_short_key_and_one_of_another_type_may_not_be_used():
     with pytest.raises(Refusal, match="of another type"):
         short.check_use("ed25519-sha256", 1024)
     parse_key_record(record(ed25519_key())).check_use("ed25519-sha256", 4096)
+
+
+@pytest.mark.parametrize("key", [rsa_key(), rsa_key(1024), ed25519_key()])
+def test_the_record_that_we_publish_is_read_back(key):
+    found = parse_key_record(format_key_record(key.public_key()))
+    assert found.key == key.public_key()
+    assert (found.is_testing, found.is_strict) == (False, False)
+    assert format_key_record(key.public_key()) == record(key)
