@@ -196,7 +196,7 @@ def test_a_large_message_is_verified_beside_the_loop():
 
 def test_a_large_header_is_verified_beside_the_loop():
     offload = Offloading()
-    message = sealed(b"X-Large: " + b"x\r\n " * 30_000 + b"x\r\n" + MESSAGE)
+    message = sealed(b"X-Large: " + b"%b\r\n " % (b"x" * 90) * 1_300 + b"x\r\n" + MESSAGE)
     assert verify(message, offload=offload).result == "pass"
     assert offload.times == 2
 
