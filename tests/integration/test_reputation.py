@@ -10,6 +10,7 @@ import pytest
 
 from relay.state.sqlite import SqliteStore
 from tests.kit import clients
+from tests.kit.client_hello import client_hello, in_records
 from tests.kit.clients import Proxied
 from tests.kit.relay_process import RelayProcess, free_port, wait_until
 from tests.kit.site import SENDER
@@ -160,3 +161,15 @@ def test_an_identity_answers_for_itself_and_not_its_network(relay, site):
     assert 1.9 < debit <= 2.0
     assert known(relay, "credit/sender/acme.example")[0] > 0.3
     assert known(relay, "debit/network/127.0.0.0/24") == [0.0]
+
+
+def test_a_failed_handshake_with_an_old_offer_is_a_downgrade_too(relay):
+    offer = in_records(client_hello(legacy=0x0301, ciphers=(0xC014, 0x5600)))
+    with Proxied(relay.ports["public"], "192.0.2.72") as smtp:
+        smtp.ehlo("client.strange.example")
+        assert smtp.docmd("STARTTLS")[0] == 220
+        smtp.sock.sendall(offer)
+        assert smtp.sock.recv(100)[:1] == b"\x15", "a TLS alert"
+    record = relay.wait_for_audit(kind="handshake", peer_address="192.0.2.72")
+    assert record["downgrades"] == ["old_version", "fallback"]
+    assert record["tls_offered"] == "TLSv1.0"
