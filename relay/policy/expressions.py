@@ -124,6 +124,16 @@ class Language:
             )
         return Expression(text, names, compiled)
 
+    def any_of(self, expressions: Iterable[Expression]) -> Expression:
+        """Join conditions that have been checked: one call, instead of one for each.
+
+        It is false if none of them holds, and all of them can be evaluated.
+        """
+        joined = tuple(expressions)
+        text = " || ".join(f"({each.text}\n)" for each in joined)  # a comment ends with its line
+        facts = frozenset[str]().union(*(each.facts for each in joined))
+        return Expression(text, facts, self._environment.compile(text))
+
     def activation(self, values: Mapping[str, Value]) -> Any:
         """Make facts ready for `Expression.evaluate`.
 

@@ -188,3 +188,18 @@ def test_memory_is_bounded():
     held = engine.plan(Stage.SENDER)._memory._held
     assert 0 < len(held) <= 1024
     assert all(len(str(key)) < 3000 for key in held)
+
+
+@pytest.mark.parametrize("broken", [0, 30, 31, 32, 69, None])
+def test_a_rule_has_its_say_wherever_it_stands_among_many(broken):
+    text = "".join(rule(f"r{n}", f'sender.local == "x{n}" // number {n}') for n in range(70))
+    verdict = judge(text, sender__local=f"x{broken}")
+    assert verdict.rule == ("" if broken is None else f"r{broken}")
+
+
+def test_one_that_can_not_be_evaluated_has_its_say_among_those_that_do_not_hold():
+    text = (
+        rule("a", "sender.is_null") + rule("bad", "1 / sender.size_bytes > 2") + rule("c", "false")
+    )
+    assert judge(text, sender__is_null=False, sender__size_bytes=1) is COMPLIANT
+    assert judge(text, sender__is_null=False, sender__size_bytes=0).rule == "bad"
