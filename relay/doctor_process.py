@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -50,9 +51,13 @@ async def make_rounds(
         os.nice(_NICENESS)
     reader, writer = await asyncio.open_connection(sock=control)
     async with AsyncExitStack() as stack:
-        rounds = await _open_rounds(stack, settings, routes, row)
+        audit = AuditLog(settings.audit.path, sync="second", node=settings.hostname)
+        stack.push_async_callback(audit.close)
+        rounds = await _open_rounds(stack, settings, routes, row, audit)
         going = asyncio.create_task(_go(rounds, settings))
-        await reader.read()
+        while line := await reader.readline():
+            if json.loads(line)["order"] == "reopen":
+                audit.reopen()
         going.cancel()
     writer.close()
 
@@ -68,7 +73,7 @@ async def _go(rounds: Rounds, settings: Settings) -> None:
 
 
 async def _open_rounds(
-    stack: AsyncExitStack, settings: Settings, routes: RouteTable, row: Row
+    stack: AsyncExitStack, settings: Settings, routes: RouteTable, row: Row, audit: AuditLog
 ) -> Rounds:
     # What they need is no small thing, and nobody but this process needs it.
     from relay.doctor import Doctor, Examination, selectors_of  # noqa: PLC0415
@@ -76,8 +81,6 @@ async def _open_rounds(
     from relay.net.fetcher import Fetcher  # noqa: PLC0415
 
     clock, own = SystemClock(), settings.doctor
-    audit = AuditLog(settings.audit.path, sync="second", node=settings.hostname)
-    stack.push_async_callback(audit.close)
     resolver = open_resolver(settings.dns)
     stack.push_async_callback(resolver.close)
     fetcher = await stack.enter_async_context(

@@ -247,6 +247,7 @@ class Supervisor:
         """Have all who write to the audit trail go on in a new file."""
         self._crew.order_all({"order": "reopen"})
         self._http.order({"order": "reopen"})
+        self._doctor.order({"order": "reopen"})
         self._audit.reopen()
 
     def _stop(self) -> None:

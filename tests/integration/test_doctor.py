@@ -1,5 +1,7 @@
 """The relay watches domains: what has changed is on record, measured, and told by mail."""
 
+import signal
+
 import pytest
 
 from tests.kit.dns_server import DnsServer
@@ -60,3 +62,19 @@ def test_a_domain_that_falls_ill_and_recovers(site, own_upstream, dns, tmp_path)
             ),
         )
         assert b"- spf: there is no SPF record" in mails[2].body
+
+
+def test_a_rotated_audit_trail_goes_on_in_the_new_file(site, own_upstream, dns, tmp_path):
+    settings = site.settings(
+        own_upstream.port,
+        dns={"servers": [dns.address], "min_ttl": "0s"},
+        doctor={"domains": ["quiet.example"], "every": "500ms"},
+    )
+    with RelayProcess(tmp_path, settings, site.allowlist()) as relay:
+        relay.wait_for_audit(kind="domain", domain="quiet.example")  # the old file is open
+        trail = relay.state / "audit.jsonl"
+        trail.rename(trail.with_suffix(".1"))
+        relay.signal(signal.SIGUSR1)
+        wait_until("a new file is there", trail.exists)
+        dns.zones["quiet.example"] = {"MX": "0 ."}
+        relay.wait_for_audit(kind="domain", problems=["spf: there is no SPF record"])
