@@ -13,6 +13,7 @@ import gc
 import json
 import secrets
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -58,7 +59,7 @@ from relay.tls.profile import PROFILES
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from relay.material import Material
     from relay.net.stream import TcpStream
@@ -80,6 +81,8 @@ _MAX_UNHEARD_BYTES = 2**24
 """If the supervisor does not read, something else is wrong: no reason to fill the memory."""
 _SLICE_SECONDS = 0.002
 """How long that may hold up the event loop at a time."""
+_AGAIN_SECONDS = 1.0
+"""The pause before background work that has failed begins again."""
 
 
 @dataclass(frozen=True)
@@ -248,14 +251,16 @@ class Worker:
         await watcher.start()
         await self._open()
         background = [
-            asyncio.create_task(self._obey(reader, audit)),
-            asyncio.create_task(_report_next_hops(forwarder, self._row)),
-            asyncio.create_task(self._keep_trusted()),
-            asyncio.create_task(watcher.run()),
-            asyncio.create_task(outbox.run()),
+            asyncio.create_task(_keep_at(work))
+            for work in (
+                partial(self._obey, reader, audit),
+                partial(_report_next_hops, forwarder, self._row),
+                self._keep_trusted,
+                watcher.run,
+                outbox.run,
+                *([partial(self._hand_over, counting)] if counting is not None else ()),
+            )
         ]
-        if counting is not None:
-            background.append(asyncio.create_task(self._hand_over(counting)))
         await self._stopped.wait()
         for task in background:
             task.cancel()
@@ -497,6 +502,16 @@ def _read_anchors(told: Mapping[str, Sequence[str]]) -> dict[str, Anchors]:
         name: Anchors(Certificate(base64.b64decode(each)) for each in texts)
         for name, texts in told.items()
     }
+
+
+async def _keep_at(work: Callable[[], Awaitable[None]]) -> None:
+    """Do work that must not end silently: what fails unexpectedly begins again after a pause."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.exception("background work failed, and begins again")
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 async def _report_next_hops(forwarder: Forwarder, row: Row) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from structlog.testing import capture_logs
 
 from relay import app
 
@@ -166,3 +167,40 @@ def test_who_hears_no_orders_any_more_serves_no_more(end):
     with supervisor:
         asyncio.run(script())
     assert made._stopped.is_set()
+
+
+def test_background_work_that_fails_is_told_of_and_begins_again(monkeypatch):
+    monkeypatch.setattr(app, "_AGAIN_SECONDS", 0)
+    failures = [RuntimeError("broken"), KeyError("broken too"), None]
+
+    async def work():
+        if failure := failures.pop(0):
+            raise failure
+
+    async def script():
+        async with asyncio.timeout(10):
+            await app._keep_at(work)
+
+    with capture_logs() as logged:
+        asyncio.run(script())
+    assert failures == []
+    assert [(each["log_level"], each["exc_info"]) for each in logged] == [("error", True)] * 2
+
+
+def test_background_work_ends_when_it_is_cancelled():
+    begun = []
+
+    async def work():
+        begun.append(True)
+        await asyncio.Event().wait()
+
+    async def script():
+        task = asyncio.create_task(app._keep_at(work))
+        await asyncio.sleep(0)
+        task.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait([task])
+        return task.cancelled()
+
+    assert asyncio.run(script())
+    assert begun == [True]
