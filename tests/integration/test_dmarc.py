@@ -31,6 +31,8 @@ ZONES = {
     "tried.example": {"A": OURS},
     "_dmarc.tried.example": {"TXT": "v=DMARC1; p=reject; t=y"},
     "hard.example": {"TXT": "v=spf1 -all"},
+    "_dmarc.hard.example": {"TXT": "v=DMARC1; p=none"},
+    "s1._domainkey.hard.example": {"TXT": KEY},
     "plain.example": {"A": OURS},
     "s1._domainkey.plain.example": {"TXT": KEY},
     "_dmarc.slow.example": {"TXT": "v=DMARC1; p=reject"},
@@ -153,6 +155,12 @@ FOREIGN = "192.0.2.99"
         (message("a@tried.example"), "x@plain.example", FOREIGN, 250, ""),  # t=y
         (message("a@plain.example"), "x@plain.example", FOREIGN, 250, ""),
         (message("a@plain.example"), "x@hard.example", FOREIGN, 550, "5.7.23 hard.example does not let 192.0.2.99"),
+        (message("a@hard.example"), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example does not let 192.0.2.99"),
+        (by("hard.example", message("a@hard.example")), "a@hard.example", FOREIGN, 250, ""),  # forwarded
+        (by("plain.example", message("a@hard.example")), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example"),
+        (sealed(message("a@hard.example"), "lists.example", "dmarc=pass"), "a@hard.example", FOREIGN, 250, ""),
+        (sealed(message("a@hard.example"), "unknown.example", "dmarc=pass"), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example"),
+        (message("a@slow.example"), "x@hard.example", FOREIGN, 451, "4.7.26 What slow.example says"),  # it may pass yet
         (message("a@reject.example, b@plain.example"), "a@reject.example", OURS, 550, "5.7.1 Nobody can be asked who may write so (DMARC): From names more than one domain"),
         (message("a@reject.example") .replace(b"To:", b"From: b@plain.example\r\nTo:"), "a@reject.example", OURS, 554, "5.6.0 The message needs one From field"),
         (message("a@slow.example"), "x@plain.example", FOREIGN, 451, "4.7.26 What slow.example says"),

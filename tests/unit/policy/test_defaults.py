@@ -15,8 +15,10 @@ from relay.policy.facts import Stage
 from relay.policy_files import load_policies
 from tests.kit.checks import message_case, tools
 from tests.kit.clock import FakeClock
+from tests.kit.dkim import record, rsa_key, signed
 from tests.kit.files import OLE, PE, message_with, with_encryption_flags, zipped
 from tests.kit.services import RecordingAudit
+from tests.kit.zones import FakeResolver
 
 NOW = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
 CHECKS = (
@@ -44,9 +46,11 @@ def engine():
     return found
 
 
-def judge(engine, message, *, identity=None, stage=Stage.MESSAGE, hello="mx.example.com"):
+def judge(
+    engine, message, *, identity=None, stage=Stage.MESSAGE, hello="mx.example.com", resolver=None
+):
     modules = catalogue.check_modules()
-    hands = tools(clock=FakeClock(NOW))
+    hands = tools(resolver, clock=FakeClock(NOW))
     made = {name: modules[name].build(modules[name].Settings(), hands) for name in CHECKS}
     panel = Panel(
         catalogue.facts(),
@@ -145,3 +149,24 @@ def test_what_neighbours_have_done_makes_a_client_wait_and_no_more(engine):
     assert verdict.rule == "reputation_network"
     assert verdict.reply.is_transient
     assert verdict.sanction is None
+
+
+ZONES = {
+    "example.org": {"TXT": "v=spf1 -all"},
+    "_dmarc.example.org": {"TXT": "v=DMARC1; p=none"},
+    "s1._domainkey.example.org": {"TXT": record(rsa_key())},
+}
+
+
+@pytest.mark.parametrize(
+    ("message", "failing", "rule"),
+    [
+        (SOUND, [], "spf_fail"),
+        (signed(SOUND), [], ""),  # forwarded as it was
+        (signed(SOUND).replace(b"Subject: ", b"Subject: Re: "), [], "spf_fail"),
+        (SOUND, ["_dmarc.example.org"], "dmarc_temperror"),  # it may pass yet
+    ],
+)
+def test_an_spf_fail_is_made_good_by_dmarc(engine, message, failing, rule):
+    verdict, _ = judge(engine, message, resolver=FakeResolver(ZONES, failing=failing))
+    assert verdict.rule == rule
