@@ -29,6 +29,13 @@ def test_an_example_compiles(example):
         assert (rule["name"] in names) == rule.get("enabled", True)
 
 
+def test_examples_ban_strangers_only():
+    rules = [rule for example in EXAMPLES for rule in tomllib.loads(example).get("rule", [])]
+    bans = [rule["when"] for rule in rules if rule.get("then") == "ban"]
+    assert bans
+    assert all(when.startswith("!identity.known && ") for when in bans)
+
+
 def commands():
     """The lines of docs/policy.md and README.md that call `gatepost policy`."""
     return re.findall(r"^gatepost policy [^#\n]*", MANUAL + README, re.MULTILINE)
