@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import signal
 import socket
 import time
@@ -17,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 import uvloop
+
+from relay.rights import become_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -97,18 +98,10 @@ def become(begin: Callable[[], Coroutine[Any, Any, None]], user: str) -> NoRetur
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         running = begin()
-        _drop_privileges(user)
+        become_user(user)
         uvloop.run(running)
         code = 0
     except Exception:
         log.exception("process failed")
     finally:
         os._exit(code)
-
-
-def _drop_privileges(user: str) -> None:
-    if user and os.geteuid() == 0:
-        account = pwd.getpwnam(user)
-        os.initgroups(account.pw_name, account.pw_gid)
-        os.setgid(account.pw_gid)
-        os.setuid(account.pw_uid)

@@ -9,6 +9,8 @@ import contextlib
 import os
 import pwd
 import resource
+import sysconfig
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,12 +18,12 @@ import structlog
 from relay.http_process import http_addresses
 from relay.net.listener import open_sockets
 from relay.revocation.stapling import unmet_demands
+from relay.rights import withheld_from
 from relay.state.sqlite_file import open_file
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from relay.config import Configuration
     from relay.control import ControlServer
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_staples",
+    "check_user",
     "close_all",
     "open_listeners",
     "prepare_state",
@@ -63,6 +66,19 @@ def raise_descriptor_limit(configuration: Configuration) -> None:
             f"file descriptors, the limit is {soft}",
             remedy="raise it (ulimit -n, LimitNOFILE=) or lower limits.max_connections",
             at=("limits", "max_connections"),
+        )
+
+
+def check_user(configuration: Configuration) -> None:
+    """See that workers, once they are not root any more, can load what Python loads when it is needed."""
+    user = configuration.settings.user
+    paths = sysconfig.get_paths()
+    modules = (*(Path(paths[each]) for each in ("stdlib", "platlib")), Path(__file__))
+    for path in withheld_from(user, ((each, os.R_OK) for each in modules)):
+        raise configuration.mistake(
+            f"the user {user!r} cannot read {path}, which is part of the program",
+            remedy="install Python and Gatepost where all can read them, or leave `user` out",
+            at=("user",),
         )
 
 

@@ -39,6 +39,7 @@ from relay.net.notify import Notifier
 from relay.net.tally import Tally
 from relay.preparation import (
     check_staples,
+    check_user,
     close_all,
     open_listeners,
     prepare_state,
@@ -131,6 +132,7 @@ class Supervisor:
         """
         self._configuration, self._blueprint = self._load()
         configure_logging(self._settings.log)
+        check_user(self._configuration)
         raise_descriptor_limit(self._configuration)
         self._sockets = open_listeners(self._configuration, {})
         self._control = prepare_state(

@@ -70,7 +70,9 @@ def _find(configuration: "Configuration", *, connect: bool, unused_days: int) ->
     from relay.cli.staple_findings import find_unstapled
     from relay.cli.state_findings import find_state, try_state
     from relay.material import load_material
+    from relay.preparation import check_user
 
+    check_user(configuration)
     material = load_material(configuration)
     blueprint = app.build(material)
     machine = Machine.this()

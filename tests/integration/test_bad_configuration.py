@@ -296,6 +296,19 @@ def test_a_port_in_use(site):
     assert_refused(outcome, CONFIG + rf"cannot listen on 127\.0\.0\.1:{port}: .*in use; ")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_a_user_who_cannot_read_the_program(site, command):
+    """Modules are loaded when they are needed: each process would die of it, one later than the other."""
+    replace("state_dir =", 'user = "nobody"\nstate_dir =')(site)
+    (site / "relay").symlink_to(ROOT / "relay")  # this is where it is loaded from
+    site.chmod(0o700)
+    outcome = gatepost(site, command)
+    assert_refused(
+        outcome, CONFIG + "the user 'nobody' cannot read .*, which is part of the program; "
+    )
+
+
 @pytest.mark.parametrize(
     ("environ", "pattern"),
     [
