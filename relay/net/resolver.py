@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.errors import Unavailable
@@ -39,6 +41,7 @@ __all__ = ["DnsResolver", "ResolverCounts", "open_resolver"]
 _ABSENT: Final = DnsAnswer(exists=False)
 _SHUN_SECONDS: Final = 10.0
 _LONG_ANSWER_BYTES: Final = 2048  # dnspython reads 40 kB in a tenth of a second: not on the loop
+_READERS: Final = 2  # threads that read such answers
 _NO_EDNS: Final = frozenset({"FORMERR", "NOTIMP", "BADVERS"})  # RFC 6891 7
 
 
@@ -83,6 +86,8 @@ class DnsResolver:
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._connections = _connections(self._servers, tls)
         self._shunned: dict[NameServer, float] = {}
+        # Not the threads of all: whoever sends archives that take long to look into would delay DNS.
+        self._readers = ThreadPoolExecutor(_READERS, "dns")
 
     async def resolve(self, name: str, kind: str) -> DnsAnswer:
         """Return the records of a name; see `ports.Resolver`."""
@@ -112,6 +117,7 @@ class DnsResolver:
         await asyncio.gather(*tasks, return_exceptions=True)
         for connection in self._connections.values():
             connection.close()
+        self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _find_out(self, key: Key) -> DnsAnswer | Failure:
         try:
@@ -196,7 +202,8 @@ class DnsResolver:
         trust_ad = self._settings.trust_ad and server.is_out_of_reach
         if len(wire) <= _LONG_ANSWER_BYTES:
             return read_answer(wire, kind, trust_ad=trust_ad)
-        return await asyncio.to_thread(read_answer, wire, kind, trust_ad=trust_ad)
+        read = partial(read_answer, wire, kind, trust_ad=trust_ad)
+        return await asyncio.get_running_loop().run_in_executor(self._readers, read)
 
     def _kept(self, reading: Reading) -> _Outcome:
         answer, ttl, _ = reading

@@ -2,7 +2,9 @@
 
 import asyncio
 import ssl
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
@@ -126,6 +128,24 @@ def test_a_long_answer_is_read_beside_the_loop(server):
     count, longest = with_resolver(work, server, timeout="2s")
     assert count == 1500
     assert longest < 0.035  # of 45 ms in one go; a busy machine needs some room
+
+
+def test_a_long_answer_does_not_wait_for_the_threads_of_others(server):
+    free = threading.Event()
+
+    async def work(resolver):
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        archive = loop.run_in_executor(None, free.wait, 10)
+        try:
+            return await resolver.resolve("example.org", "TXT"), archive.done()
+        finally:
+            free.set()
+            await archive
+
+    answer, is_archive_done = with_resolver(work, server, timeout="2s")
+    assert len(answer.records[1]) == 3000
+    assert not is_archive_done
 
 
 def test_an_answer_beyond_all_measure_is_no_answer(server):
