@@ -67,6 +67,7 @@ def _find(configuration: "Configuration", *, connect: bool, unused_days: int) ->
     from relay import app
     from relay.cli.findings import Machine, find
     from relay.cli.posture_findings import find_posture
+    from relay.cli.rights_findings import find_withheld
     from relay.cli.staple_findings import find_unstapled
     from relay.cli.state_findings import find_state, try_state
     from relay.material import load_material
@@ -77,6 +78,7 @@ def _find(configuration: "Configuration", *, connect: bool, unused_days: int) ->
     blueprint = app.build(material)
     machine = Machine.this()
     found = find(configuration, material, machine)
+    found += find_withheld(configuration)
     found += find_unstapled(configuration, material)
     found += find_posture(material, machine.now, unused_days)
     found += find_state(configuration)
