@@ -144,7 +144,7 @@ def test_a_long_answer_does_not_wait_for_the_threads_of_others(server):
             await archive
 
     answer, is_archive_done = with_resolver(work, server, timeout="2s")
-    assert len(answer.records[1]) == 3000
+    assert max(map(len, answer.records)) == 3000
     assert not is_archive_done
 
 
