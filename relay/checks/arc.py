@@ -57,8 +57,8 @@ FACTS: Final = (
         "arc.dmarc",
         FactType.STRING,
         Stage.MESSAGE,
-        'What the last sealer has found by DMARC, "pass" say, if it is one of `trusted_sealers` and the '
-        'chain passes; else "".',
+        'What the last sealer has found by DMARC, "pass" say, if it is one of `trusted_sealers`, the '
+        'chain passes and From is signed by it; else "".',
     ),
 )
 
@@ -118,7 +118,8 @@ class ArcCheck:
             found = await self._finding.of(header)
         sealer = found.sets[-1].domain if found.sets else ""
         is_trusted = bool(sealer) and sealer in self._trusted
-        said = result_of(found.sets[-1].authentication_results, "dmarc") if is_trusted else ""
+        is_told = is_trusted and found.is_author_signed
+        said = result_of(found.sets[-1].authentication_results, "dmarc") if is_told else ""
         return {
             "arc.result": found.result.value,
             "arc.sealer": sealer,

@@ -62,7 +62,8 @@ class ArcChain(NamedTuple):
 
     The sets are there only if the chain passes: before that nothing of what they say counts. `has_ended`:
     a handler before us has found that the chain fails, and nobody may add to it any more. `fields` are
-    the fields of a chain that passes in the order in which seals cover them.
+    the fields of a chain that passes in the order in which seals cover them. `is_author_signed`: the newest
+    signature covers From; else what its sealer has seen may have been seen of another's message.
     """
 
     result: DkimResult
@@ -71,6 +72,7 @@ class ArcChain(NamedTuple):
     has_ended: bool = False
     instances: int = 0
     fields: tuple[Field, ...] = ()
+    is_author_signed: bool = False
 
 
 NO_CHAIN: Final = ArcChain(DkimResult.NONE)
@@ -118,7 +120,7 @@ async def verify(
                 has_ended=True,
                 instances=len(sets),
             )
-        await _verify_message_signature(header, sets[-1], resolver, offload, now)
+        signature = await _verify_message_signature(header, sets[-1], resolver, offload, now)
         await _verify_seals(header, sets, resolver, offload)
     except Refusal as refusal:
         result = DkimResult.TEMPERROR if refusal.result is DkimResult.TEMPERROR else DkimResult.FAIL
@@ -128,6 +130,7 @@ async def verify(
         sets=tuple(_told(header, number, each) for number, each in enumerate(sets, 1)),
         instances=len(sets),
         fields=tuple(field for each in sets for field in each[:3]),
+        is_author_signed=b"from" in signature.fields,
     )
 
 
@@ -204,7 +207,7 @@ def _read_seal(header: HeaderBlock, field: Field, now: datetime) -> _Seal:
 
 async def _verify_message_signature(
     header: HeaderBlock, newest: _Set, resolver: Resolver, offload: Offload, now: datetime
-) -> None:
+) -> Signature:
     """RFC 8617 5.2 step 4: the newest must hold; older ones may have been broken by whoever sealed next."""
     field = newest.message_signature
     signature = parse_message_signature(parse_tag_list(_value(header, field)), now)
@@ -215,6 +218,7 @@ async def _verify_message_signature(
         await offload(check)
     else:
         check()
+    return signature
 
 
 def _check_message_signature(

@@ -22,10 +22,11 @@ DOMAINS = ("lists.example", "xn--bcher-kva.example")
 ZONES = {f"s1._domainkey.{domain}": {"TXT": record(rsa_key())} for domain in DOMAINS}
 
 
-def sealed(message, domain, results="dkim=pass"):
+def sealed(message, domain, results="dkim=pass", names=None):
     found = asyncio.run(arc.verify(split(message), FakeResolver(ZONES), Offloading(), NOW))
     key = SigningKey(domain, "s1", rsa_key())
-    return seal(split(message), found, f"{domain}; {results}", key, NOW) + message
+    results = f"{domain}; {results}"
+    return seal(split(message), found, results, key, NOW, names=names) + message
 
 
 ONE = sealed(MESSAGE, DOMAINS[0])
@@ -83,6 +84,17 @@ def test_the_word_of_a_trusted_sealer(results, trusted, expected):
     message = sealed(MESSAGE, "lists.example", results)
     check = build(Settings(trusted_sealers=(trusted,)), tools(ZONES, clock=FakeClock(NOW)))
     assert ask(check, message_case(message), Stage.MESSAGE, "arc.dmarc") == {"arc.dmarc": expected}
+
+
+def test_the_word_of_a_sealer_is_about_the_author_it_has_signed():
+    """Anybody could put the set on a message with another From, that names who asks for a refusal."""
+    message = sealed(MESSAGE, "lists.example", "dmarc=pass", names=(b"to", b"subject"))
+    other = message.replace(b"From: Alice <alice@example.org>", b"From: <ceo@bank.example>")
+    check = build(Settings(trusted_sealers=("lists.example",)), tools(ZONES, clock=FakeClock(NOW)))
+    names = ("arc.result", "arc.trusted", "arc.dmarc")
+    for each in (message, other):
+        found = ask(check, message_case(each), Stage.MESSAGE, *names)
+        assert tuple(found.values()) == ("pass", True, "")
 
 
 def test_nobody_is_asked_for_the_word_of_nobody():
