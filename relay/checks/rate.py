@@ -18,7 +18,7 @@ from relay.policy.limits import UNKNOWN_TIER, Count
 from relay.settings import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from relay.policy.case import Case
     from relay.policy.check import Tools
@@ -116,7 +116,9 @@ class RateCheck:
                     continue
                 first_met.append(met)
             own = _charges(limit, tier, subject)
-            charges += own if limit.is_plain else _with_cost(own, limit, case)
+            if not limit.is_plain:
+                own = _with_cost(own, limit, case)
+            charges += own
             owners += [limit] * len(own)
         if not charges:
             return _ROOM[stage]
@@ -125,6 +127,7 @@ class RateCheck:
             return _exceeded(stage, owners[waits.index(wait)], wait)
         for met in first_met:
             await self._store.put(met, b"", now + _MET_SECONDS)
+        case.settled.update(limit.name for limit in owners if _is_of_handshake(limit))
         return _ROOM[stage]
 
 
@@ -141,15 +144,19 @@ def _charges(limit: Limit, tier: str, subject: str) -> tuple[Charge, ...]:
     )
 
 
-def _with_cost(charges: Iterable[Charge], limit: Limit, case: Case) -> list[Charge]:
+def _with_cost(charges: tuple[Charge, ...], limit: Limit, case: Case) -> tuple[Charge, ...]:
     """What is charged where it is not one unit: as many bytes as there are, or what was charged before."""
     if limit.count is Count.BYTES:
-        return [charge._replace(cost=len(case.message)) for charge in charges]
-    # A handshake has happened once its client is known.
-    if limit.count is Count.HANDSHAKES and limit.stage is not Stage.CONNECT:
-        return list(charges)
+        return tuple(charge._replace(cost=len(case.message)) for charge in charges)
+    if _is_of_handshake(limit):
+        return () if limit.name in case.settled else charges
     case.noted.update((charge.key, (limit.count, charge)) for charge in charges)
-    return [charge._replace(cost=0) for charge in charges]
+    return tuple(charge._replace(cost=0) for charge in charges)
+
+
+def _is_of_handshake(limit: Limit) -> bool:
+    """Whether it is charged for a handshake that has happened: its client is known by now."""
+    return limit.count is Count.HANDSHAKES and limit.stage is not Stage.CONNECT
 
 
 _NAMES: Final = {

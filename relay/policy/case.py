@@ -38,7 +38,8 @@ class Case:
     before it. `header` and `message` are there at the message stage: CRLF line ends, the dot
     stuffing gone, as the client sent it. `facts` are those found out so far, and `limits` those in
     force, for the check that charges them; `charged` is what it has found at each stage, and `noted` are the
-    charges, by their keys, of what is counted when it happens.
+    charges, by their keys, of what is counted when it happens. `settled` names the limits that the handshake
+    has been charged to: it is asked about with each greeting, and has happened once.
     """
 
     peer: Endpoint
@@ -57,3 +58,4 @@ class Case:
     limits: Mapping[Stage, tuple[Limit, ...]] = field(default_factory=dict)
     charged: dict[Stage, Mapping[str, Value]] = field(default_factory=dict)
     noted: dict[str, tuple[Count, Charge]] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)

@@ -172,9 +172,32 @@ def test_what_is_counted_when_it_happens_is_only_asked_for(count):
 
 
 def test_a_handshake_of_a_client_that_is_known_by_it_is_charged_at_once():
-    case, reports = asked_at(Stage.HELLO, "handshakes", "tls.ja4", **{"tls.ja4": "t13d"})
+    counter = Counter(limit("2/1h", count="handshakes", key="tls.ja4"))
+    reports = [counter.ask(Stage.HELLO, {"tls.ja4": "t13d"}) for _ in range(4)]
     assert [exceeded for exceeded, _, _ in reports] == [False, False, True, True]
+
+
+def test_a_handshake_is_charged_once_however_often_its_client_greets():
+    case, reports = asked_at(Stage.HELLO, "handshakes", "tls.ja4", **{"tls.ja4": "t13d"})
+    assert reports == [ROOM] * 4
     assert not case.noted
+
+
+def test_a_handshake_that_was_refused_is_charged_once_there_is_room():
+    counter = Counter(limit("1/1h", count="handshakes", key="tls.ja4"))
+    case = Case(peer=Endpoint("192.0.2.1", 1), listener="public")
+    case.facts, case.limits = Facts({"tls.ja4": "t13d"}), counter.engine.limits
+
+    def greet():
+        case.charged.clear()
+        report = asyncio.run(counter.check.gather(case, Stage.HELLO, frozenset()))
+        return tuple(report.values())
+
+    assert counter.ask(Stage.HELLO, {"tls.ja4": "t13d"}) == ROOM
+    assert [greet()[0], greet()[0]] == [True, True]
+    counter.clock.advance(HOUR)
+    assert [greet(), greet()] == [ROOM, ROOM]
+    assert counter.ask(Stage.HELLO, {"tls.ja4": "t13d"})[0]
 
 
 def test_without_a_limit_for_this_client_the_answer_is_there_at_once():
