@@ -57,6 +57,13 @@ def test_a_text_has_no_files_and_never_leaves_the_event_loop(message):
     assert offload.times == 0
 
 
+@pytest.mark.parametrize(("size", "times"), [(15 * 1024, 0), (16 * 1024, 1)])
+def test_a_large_message_leaves_the_event_loop_even_without_files(size, times):
+    offload = Offloading()
+    assert facts(message_with({}, text=b"x" * size), offload=offload) == NOTHING
+    assert offload.times == times
+
+
 def test_an_archive_with_a_program():
     offload = Offloading()
     message = message_with({"invoice.zip": zipped({"Invoice.PDF.exe": PE, "readme.txt": b"x"})})

@@ -29,7 +29,7 @@ def test_what_a_message_consists_of():
     }
 
 
-@pytest.mark.parametrize(("size", "times"), [(10, 0), (64 * 1024, 1)])
+@pytest.mark.parametrize(("size", "times"), [(10, 0), (15 * 1024, 0), (16 * 1024, 1)])
 def test_a_large_message_leaves_the_event_loop(size, times):
     offload = Offloading()
     check = build(Settings(), tools(offload=offload))
