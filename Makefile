@@ -62,6 +62,9 @@ bench: setup $(TOOLS) ## ours against the floor and a direct line; BENCH_ARGS="-
 bench-policy: setup ## what rules cost, by their number
 	PYTHONPATH=. $(BIN)/python bench/policy.py
 
+bench-beside: setup $(TOOLS) ## how long small messages wait beside large signed ones
+	$(BIN)/python bench/beside.py
+
 $(TOOLS): bench/smtp_load.c bench/smtp_sink.c bench/bench_common.h
 	$(if $(AS_ROOT),test -e /usr/include/openssl/ssl.h || apt-get install -y -q libssl-dev gcc)
 	$(MAKE) -s -C bench
@@ -75,4 +78,4 @@ constraints: setup ## pins constraints.txt to what a fresh resolution gives toda
 clean: ## removes what was built, the virtual environment included
 	rm -rf .venv build bench/build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup demo run peers test soak fuzz lint types contracts docs bench bench-policy constraints clean
+.PHONY: help setup demo run peers test soak fuzz lint types contracts docs bench bench-policy bench-beside constraints clean

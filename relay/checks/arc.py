@@ -133,5 +133,5 @@ class ArcCheck:
         found = self._finding.so_far(case.header) if case.header else None
         if found is not None:
             yield MethodResult("arc", found.result.value, reason=found.reason)
-        elif facts.get("arc.result") == DkimResult.NONE.value:
+        elif facts.get("arc.result") == DkimResult.NONE:
             yield MethodResult("arc", "none")

@@ -149,7 +149,7 @@ class DkimCheck:
         verified = self._finding.so_far(case.header) if case.header else None
         if verified:
             yield from map(_method_result, verified)
-        elif verified is not None or facts.get("dkim.result") == DkimResult.NONE.value:
+        elif verified is not None or facts.get("dkim.result") == DkimResult.NONE:
             yield MethodResult("dkim", "none")
 
 

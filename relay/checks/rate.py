@@ -132,7 +132,7 @@ class RateCheck:
 
 
 def _tier(case: Case) -> str:
-    return case.identity.tier.value if case.identity else UNKNOWN_TIER
+    return case.identity.tier if case.identity else UNKNOWN_TIER
 
 
 @lru_cache(maxsize=4096)
