@@ -15,7 +15,7 @@ TOOLS := bench/build/smtp_load bench/build/smtp_sink
 AS_ROOT := $(filter 0,$(shell id -u))
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## virtual environment with Gatepost and the developers' tools
 
