@@ -32,7 +32,7 @@ from relay.pki.names import parse_name
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["enroll", "invitations", "invite"]
+__all__ = ["enroll", "invitations", "invite", "withdraw_invitations"]
 
 DnsOption = Annotated[list[str] | None, typer.Option(help="DNS name in it. Again for more.")]
 UriOption = Annotated[list[str] | None, typer.Option(help="URI in it, as spiffe://acme/billing.")]
@@ -169,12 +169,19 @@ def enroll(
     emit(value, as_json=as_json, human=human)
 
 
-def _withdraw(site: Site, name: str, *, as_json: bool) -> None:
+def withdraw_invitations(site: Site, name: str) -> int:
+    """End the open invitations of a name, on record; return how many there were."""
     count = Invitations(site.ca.folder).withdraw(name, operator())
+    if count:
+        put_on_record(site, "cert.invite.withdraw", name)
+    return count
+
+
+def _withdraw(site: Site, name: str, *, as_json: bool) -> None:
+    count = withdraw_invitations(site, name)
     if not count:
         remedy = "see `gatepost cert invitations`"
         raise ConfigurationError(f"no open invitation is for {name!r}", remedy=remedy)
-    put_on_record(site, "cert.invite.withdraw", name)
     emit(
         {"withdrawn": count},
         as_json=as_json,

@@ -14,6 +14,7 @@ from relay.allowlist_file import (
     suspend_identity,
 )
 from relay.cli.context import ConfigOption, JsonOption
+from relay.cli.enrolment import withdraw_invitations
 from relay.cli.fleet import has_state, lift, restrict
 from relay.cli.identity_options import (
     ChainOption,
@@ -112,20 +113,28 @@ def remove(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take an identity out of the allowlist, or one of its pins."""
+    """Take an identity out of the allowlist, with its open invitations to enrol; or one of its pins."""
     site = find_site(config)
     path = site.allowlist
+    withdrawn = 0
     with progress("editing the allowlist"):
         if pin:
             pins = [format_pin(parse_pin(pin))]
             remove_pin(path, name, pins[0])
         else:
             pins = list(_find(path, name).pins)
+            withdrawn = withdraw_invitations(site, name)  # first: one could bring it back
             remove_identity(path, name)
     put_on_record(site, "pin.remove", name, pins=pins)
     what = pin or f"identity {name}"
-    value = {"name": name, "removed": what, "allowlist": path}
-    emit(value, as_json=as_json, human=lambda console: console.print(f"{path}: {what} removed"))
+    value = {"name": name, "removed": what, "allowlist": path, "withdrawn": withdrawn}
+
+    def human(console: "Console") -> None:
+        console.print(f"{path}: {what} removed")
+        if withdrawn:
+            console.print(f"open invitations withdrawn: {withdrawn}")
+
+    emit(value, as_json=as_json, human=human)
 
 
 @app.command()

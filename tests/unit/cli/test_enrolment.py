@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from relay.allowlist_file import add_identity, read_allowlist
+from relay.cli.new_site import create_site
 from relay.key_files import encode_private_key
 from relay.pki.certificate import parse_pem_chain
 from tests.kit.command_line import gatepost
@@ -76,6 +77,35 @@ def test_an_invitation_can_be_withdrawn(site, partner):
     assert enroll(site, partner, token).code == 1
     again = run(site, "cert", "invite", "acme", "--withdraw")
     assert (again.code, again.errors.count("\n")) == (2, 1)
+
+
+def test_an_identity_that_is_removed_does_not_come_back_by_its_invitation(site, partner):
+    token = invite(site)["token"]
+    invite(site, name="other")
+    run(site, "pin", "add", "acme", "--pin", f"spki:sha256:{'ab' * 32}")
+    removed = run(site, "pin", "remove", "acme")
+    assert "open invitations withdrawn: 1" in removed.output
+    assert [each["name"] for each in run(site, "cert", "invitations", "--json").json] == ["other"]
+    assert enroll(site, partner, token).code == 1
+    assert read_allowlist(site.allowlist).find("acme") is None
+
+
+def test_what_the_removal_of_an_identity_ends_is_on_record(tmp_path):
+    made = create_site(tmp_path / "made", "edge.example.com")
+    (made.folder / "state").mkdir()  # as a start does
+    run(made, "cert", "invite", "first")
+    run(made, "pin", "remove", "first")
+    trail = (made.folder / "state/audit.jsonl").read_text().splitlines()
+    acts = [(each["action"], each["target"]) for each in map(json.loads, trail)]
+    assert acts[-2:] == [("cert.invite.withdraw", "first"), ("pin.remove", "first")]
+
+
+def test_a_pin_that_is_removed_ends_no_invitation(site):
+    invite(site)
+    pins = [f"spki:sha256:{each * 32}" for each in ("ab", "cd")]
+    run(site, "pin", "add", "acme", "--pin", pins[0], "--pin", pins[1])
+    assert run(site, "pin", "remove", "acme", "--pin", pins[0], "--json").json["withdrawn"] == 0
+    assert len(run(site, "cert", "invitations", "--json").json) == 1
 
 
 @pytest.mark.parametrize(
