@@ -285,6 +285,39 @@ def test_mistakes_further_down(folder, text, line):
     assert [found[: len(line)] for found in mistakes(folder)] == [line]
 
 
+STATE = "[state]\nkind = 'redis'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[state]\nkind = 'postgres'\n", 'gatepost.toml:11: `state.kind` = "postgres" is not known; use sqlite, redis or memory'),
+        ("[state]\nurl = ['redis://a']\n", 'gatepost.toml:11: `state.url` says nothing with `kind` = "sqlite"; '),
+        ("[state]\ntimeout = '0s'\n", "gatepost.toml:11: `timeout` = 0 leaves no time at all; "),
+        ("[state]\nprefix = 'a{b}'\n", 'gatepost.toml:11: `state.prefix` = "a{b}" is not allowed; use letters'),
+        ("[state]\npassword = 12345\n", "gatepost.toml:11: `state.password` = ... is not text; write it in quotes"),
+        (STATE, "gatepost.toml:11: `state.url` is missing; add `url = "),
+        (STATE + "url = 'redis://a'\n", 'gatepost.toml:12: `state.url` = "redis://a" is not a list; put it in brackets'),
+        (STATE + "url = ['http://a']\n", 'gatepost.toml:12: `state.url`: "http://a" is no address of a Valkey or Redis; write it as'),
+        (STATE + "url = ['redis://:hunter2@a']\n", "gatepost.toml:12: `state.url`: an address holds no user and no password; use `username`"),
+        (STATE + "url = ['redis://a/3']\n", 'gatepost.toml:12: `state.url`: "redis://a/3" has something behind the port; use `database`'),
+        (STATE + "url = ['redis://a', 'redis://b']\n", "gatepost.toml:12: `state.url` names 2 servers, and a standalone one is one; set `topology`"),
+        (STATE + "url = ['redis://a', 'rediss://b']\ntopology = 'cluster'\n", "gatepost.toml:12: `state.url` mixes redis:// and rediss://; use one"),
+        (STATE + "url = ['redis://a']\nca = 'ca.pem'\n", "gatepost.toml:13: `state.ca` says nothing with redis://, which is not encrypted; write rediss://"),
+        (STATE + "url = ['redis://a']\ntopology = 'sentinel'\n", "gatepost.toml:13: `state.service` is missing; add `service"),
+        (STATE + "url = ['redis://a']\nservice = 'edge'\n", 'gatepost.toml:13: `state.service` says nothing with `topology` = "standalone"; '),
+        (STATE + "url = ['redis://a']\ntopology = 'cluster'\ndatabase = 1\n", "gatepost.toml:14: a Cluster has the database 0 only; leave"),
+        (STATE + "url = ['redis://a']\npassword = 'x'\npassword_file = 'y'\n", "gatepost.toml:14: `state.password` is set too; keep one"),
+    ],
+)  # fmt: skip
+def test_mistakes_about_the_state(folder, text, line):
+    append(folder, text)
+    (found,) = mistakes(folder)
+    assert found[: len(line)] == line
+    assert "hunter2" not in found
+    assert "12345" not in found
+
+
 @pytest.mark.parametrize(
     "address", ["127.0.0.1:9025", "[::1]:9025", "unix:/run/gatepost/admin.sock"]
 )
