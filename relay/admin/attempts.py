@@ -9,7 +9,7 @@ from __future__ import annotations
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "network_of"]
 
 MAX_ADDRESSES: Final = 10_000
 
@@ -31,14 +31,14 @@ class Attempts:
     def failed(self, address: str, now: float) -> None:
         """Count a wrong one."""
         self._turn(now)
-        key = _network_of(address)
+        key = network_of(address)
         if key in self._counts or len(self._counts) < MAX_ADDRESSES:
             self._counts[key] = self._counts.get(key, 0) + 1
 
     def is_blocked(self, address: str, now: float) -> bool:
         """Whether an address has had its share; all new ones have, once too many have failed."""
         self._turn(now)
-        key = _network_of(address)
+        key = network_of(address)
         is_full = len(self._counts) >= MAX_ADDRESSES and key not in self._counts
         return is_full or self._counts.get(key, 0) >= self._limit
 
@@ -53,7 +53,8 @@ class Attempts:
             self._counts.clear()
 
 
-def _network_of(address: str) -> str:
+def network_of(address: str) -> str:
+    """What counts as one client: an IPv4 address, a /64 of IPv6."""
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import structlog
 from aiohttp import web
 
+from relay.admin.attempts import network_of
 from relay.names import PRODUCT
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ DEADLINE_SECONDS: Final = 20.0
 """For a whole connection: no answer of ours takes long, so who is slow is the client."""
 HANDSHAKE_SECONDS: Final = 10.0
 MAX_CONNECTIONS: Final = 500
+MAX_CONNECTIONS_OF_CLIENT: Final = 32
+"""Of one address (IPv6: /64)."""
 MAX_LINE_BYTES: Final = 8190
 MAX_FIELDS: Final = 64
 _PAUSE_SECONDS: Final = 0.1
@@ -85,7 +90,8 @@ class HttpServer:
         self._factory: _Factory
         self._listening: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
-        self._opening: set[asyncio.Task[None]] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._held: Counter[str] = Counter()
 
     async def start(self, listening: list[socket.socket]) -> None:
         """Accept connections on sockets that listen already."""
@@ -99,30 +105,46 @@ class HttpServer:
         listening.setblocking(False)  # noqa: FBT003  the socket module's own signature
         while True:
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, peer = await loop.sock_accept(listening)
             except OSError:  # it was gone again, or there is no descriptor left
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
-            if len(self._opening) + len(self._factory.connections) < MAX_CONNECTIONS:
-                opening = asyncio.create_task(self._open(connection))
-                self._opening.add(opening)
-                opening.add_done_callback(self._opening.discard)
+            # Who comes by a Unix socket has no address, and is one of us.
+            client = network_of(peer[0]) if isinstance(peer, tuple) else ""
+            if self._has_room(client):
+                self._held[client] += 1
+                serving = asyncio.create_task(self._serve(connection))
+                self._serving.add(serving)
+                serving.add_done_callback(partial(self._ended, client))
             else:
                 connection.close()
             await asyncio.sleep(0)  # where a queue of them waits, sock_accept does not
 
-    async def _open(self, connection: socket.socket) -> None:
+    def _has_room(self, client: str) -> bool:
+        if len(self._serving) >= MAX_CONNECTIONS:
+            return False
+        return not client or self._held[client] < MAX_CONNECTIONS_OF_CLIENT
+
+    async def _serve(self, connection: socket.socket) -> None:
+        """See a connection through, from the handshake to its end."""
         with contextlib.suppress(OSError):  # a handshake that fails, too
-            await asyncio.get_running_loop().connect_accepted_socket(
+            _, protocol = await asyncio.get_running_loop().connect_accepted_socket(
                 self._factory,
                 connection,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS if self._tls else None,
             )
+            await protocol.ended.wait()
+
+    def _ended(self, client: str, serving: asyncio.Task[None]) -> None:
+        self._serving.discard(serving)
+        self._held[client] -= 1
+        if not self._held[client]:
+            del self._held[client]
 
     async def close(self, grace_seconds: float) -> None:
         """Accept no more, let requests in work end, cut off the rest."""
-        ending = [*self._accepting, *self._opening]
+        ending = [*self._accepting, *self._serving]
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
@@ -169,15 +191,17 @@ class HttpServer:
 class _Connection(web.RequestHandler):
     """One connection, with an end: nothing of aiohttp's own bounds a request that never comes."""
 
-    __slots__ = ("_deadline",)
+    __slots__ = ("_deadline", "ended")
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.ended = asyncio.Event()
         super().connection_made(transport)
         abort = cast("asyncio.Transport", transport).abort
         self._deadline = asyncio.get_running_loop().call_later(DEADLINE_SECONDS, abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._deadline.cancel()
+        self.ended.set()
         super().connection_lost(exc)
 
     def handle_error(

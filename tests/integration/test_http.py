@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -255,7 +256,11 @@ def test_whom_a_rule_has_suspended_gets_no_next_one(served, tmp_path):
 
 
 def test_floods_and_garbage_disturb_neither_the_others_nor_the_mail(served, site, upstream):
-    idle = [connect(served.public) for _ in range(100)]
+    hostile = ("127.0.0.2", 0)
+    idle = [
+        socket.create_connection(("127.0.0.1", served.public), 30, source_address=hostile)
+        for _ in range(600)
+    ]
     for number, each in enumerate(idle):
         each.sendall(b"POST /ocsp HTTP/1.1\r\nContent-Le" if number % 2 else b"\x16\x03\x01")
     huge = b"POST /ocsp HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000\r\n\r\n"

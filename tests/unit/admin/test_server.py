@@ -1,6 +1,7 @@
 """HTTP as we serve it, asked by a raw client: bounded, one request a connection, no words of exceptions."""
 
 import gzip
+import socket
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from relay.admin import server
 from relay.admin.server import HttpServer, answer_text
 from tests.kit.http_client import ask, connect, exchange, read_reply
 from tests.kit.http_server import Served
+from tests.kit.relay_process import wait_until
 
 
 async def echo(asked):
@@ -146,3 +148,18 @@ def test_more_connections_than_are_allowed_are_cut_off_at_once(monkeypatch):
         assert ask(served.port, "GET", "/echo").status == 0
         for each in idle:
             each.close()
+
+
+def test_one_client_takes_its_share_and_leaves_the_rest(monkeypatch):
+    monkeypatch.setattr(server, "MAX_CONNECTIONS_OF_CLIENT", 2)
+    request = b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Served(HttpServer(ROUTES, max_body_bytes=100)) as served:
+        idle = [connect(served.port) for _ in range(2)]
+        assert ask(served.port, "GET", "/echo").status == 0
+        place = ("127.0.0.1", served.port)
+        with socket.create_connection(place, 30, source_address=("127.0.0.2", 0)) as other:
+            other.sendall(request)
+            assert read_reply(other).status == 200
+        for each in idle:
+            each.close()
+        wait_until("there is room again", lambda: ask(served.port, "GET", "/echo").status == 200)
