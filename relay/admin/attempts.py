@@ -1,4 +1,4 @@
-"""Wrong secrets, counted by address: who has shown too many is not listened to for a while.
+"""What was refused, counted by address: who has tried too often is not listened to for a while.
 
 Pure: told the time, keeps no more than `MAX_ADDRESSES`. IPv6 counts by /64, for that is what one client
 has.

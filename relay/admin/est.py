@@ -38,7 +38,8 @@ log = structlog.get_logger("gatepost")
 
 MAX_BODY_BYTES: Final = 16_384
 """A request with an RSA key of 8192 bits and many names takes 4 kB in base64."""
-MAX_WRONG_TOKENS: Final = 5
+MAX_REFUSALS: Final = 5
+"""Of one address in a window: nobody guesses tokens for long, or fills the audit trail."""
 WINDOW_SECONDS: Final = 60.0
 
 _ROOT = "/.well-known/est"
@@ -66,7 +67,7 @@ class Est:
         self._audit = AuditLog(
             settings.audit.path, sync=settings.audit.sync, node=settings.hostname
         )
-        self._wrong = Attempts(MAX_WRONG_TOKENS, WINDOW_SECONDS)
+        self._refused = Attempts(MAX_REFUSALS, WINDOW_SECONDS)
         self._one_at_a_time = asyncio.Lock()
 
     async def close(self) -> None:
@@ -101,17 +102,11 @@ class Est:
         credentials = parse_credentials(asked.request.headers.get("Authorization", ""))
         if credentials is None:  # RFC 7030 3.2.3: a client may ask first what is wanted
             return answer_text(401, "a token is needed", WWW_Authenticate=_CHALLENGE)
-        now = time.monotonic()
-        if self._wrong.is_blocked(asked.address, now):
-            return answer_text(
-                429, "too many wrong tokens", Retry_After=str(self._wrong.seconds_left(now))
-            )
         name, secret = credentials
         response = await self._sign(
             asked, "cert.enroll", lambda: self._enrolment.enrol(name, secret, asked.body), name
         )
         if response.status == 401:
-            self._wrong.failed(asked.address, now)
             response.headers["WWW-Authenticate"] = _CHALLENGE
         return response
 
@@ -133,11 +128,17 @@ class Est:
         if not _is_bound(asked):
             return answer_text(400, "the request is bound to another connection")
         async with self._one_at_a_time:
+            now = time.monotonic()
+            if self._refused.is_blocked(asked.address, now):
+                wait = str(self._refused.seconds_left(now))
+                return answer_text(429, "refused too often", Retry_After=wait)
             try:
                 outcome = await asyncio.to_thread(sign)
             except (GatepostError, OSError) as error:
                 log.error("enrolment failed", action=action, error=str(error))
                 return answer_text(503, "no certificate can be signed now", Retry_After="300")
+            if isinstance(outcome, Denied):
+                self._refused.failed(asked.address, now)
         response = _answer(outcome)
         try:
             self._record(action, asked.address, name, outcome, response.status)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from relay.admin import server
-from relay.admin.est import MAX_BODY_BYTES, MAX_WRONG_TOKENS
+from relay.admin.est import MAX_BODY_BYTES, MAX_REFUSALS
 from relay.allowlist_file import add_identity, read_allowlist
 from relay.ca_folder import create_ca, encode_chain, issue_to_files, valid_from_now
 from relay.ca_lists import CaLists
@@ -149,12 +149,29 @@ def test_a_token_cannot_be_replayed(site):
 
 def test_wrong_tokens_are_listened_to_a_few_times(site):
     token = site.invite()
-    for _ in range(MAX_WRONG_TOKENS):
+    for _ in range(MAX_REFUSALS):
         assert enroll(site, "wrong").status == 401
     blocked = enroll(site, token)
     assert blocked.status == 429
     assert 0 < int(blocked.fields["retry-after"]) <= 61
-    assert len(site.audit()) == MAX_WRONG_TOKENS
+    assert len(site.audit()) == MAX_REFUSALS
+
+
+def test_renewals_are_refused_and_put_on_record_a_few_times(site):
+    stranger, partner = site.issue("stranger"), known(site)
+    for _ in range(MAX_REFUSALS):
+        assert reenroll(site, stranger, make_request("stranger")).status == 403
+    assert reenroll(site, stranger, make_request("stranger")).status == 429
+    assert reenroll(site, partner).status == 429  # an address is one client
+    assert len(site.audit()) == MAX_REFUSALS
+
+
+def test_requests_that_a_good_token_does_not_excuse_count_too(site):
+    token = site.invite()
+    for _ in range(MAX_REFUSALS):
+        assert enroll(site, token, b"garbage").status == 400
+    assert enroll(site, token).status == 429
+    assert len(site.audit()) == MAX_REFUSALS
 
 
 @pytest.mark.parametrize("name", ["ac\nme", "x" * 5000, "Ä", "", '"; drop'])
