@@ -756,7 +756,8 @@ class Settings(Table):
     """Worker processes; 0: one per core."""
 
     user: str = ""
-    """The user the workers run as, if the relay is started as root; empty: no change."""
+    """The user the workers run as, if the relay is started as root; empty: no change. It has to be able to read
+    Python and Gatepost."""
 
     allowlist: Path = Path("allowlist.toml")
     """The file with the identities (`[[identity]]`), written by hand or by `gatepost pin`."""
