@@ -63,9 +63,7 @@ class Outbox:
             while self._charges:
                 await self._send_charge()
             while self._values:
-                key, (value, until) = next(iter(self._values.items()))
-                await self._store.put(key, value, until)
-                self._values.pop(key, None)
+                await self._send_value()
         except Unavailable:
             return
 
@@ -85,8 +83,20 @@ class Outbox:
     async def _send_charge(self) -> None:
         """Charge one limit, or as much of it as there is room for: what is full stays full."""
         charge = next(iter(self._charges))
-        cost = min(self._charges[charge], charge.limit)
+        owed = self._charges.pop(charge)  # what the store fails at otherwise must not come up again
+        cost = min(owed, charge.limit)
         now = self._clock.now().timestamp()
-        while cost and any(await self._store.spend([charge._replace(cost=cost)], now)):
-            cost //= 2
-        self._charges.pop(charge, None)
+        try:
+            while cost and any(await self._store.spend([charge._replace(cost=cost)], now)):
+                cost //= 2
+        except Unavailable:
+            self._charges[charge] = self._charges.get(charge, 0) + owed
+            raise
+
+    async def _send_value(self) -> None:
+        key, (value, until) = self._values.popitem()
+        try:
+            await self._store.put(key, value, until)
+        except Unavailable:
+            self._values.setdefault(key, (value, until))  # a newer one stands
+            raise

@@ -17,10 +17,13 @@ class Moody(MemoryStore):
     def __init__(self):
         super().__init__()
         self.is_away = False
+        self.fault = None
         self.calls = 0
 
     def _call(self):
         self.calls += 1
+        if self.fault:
+            raise self.fault
         if self.is_away:
             raise Unavailable("away")
 
@@ -91,6 +94,21 @@ def test_what_a_store_that_is_away_cannot_take_waits(outbox, store, clock):
     assert asyncio.run(store.get("best", now)) == b"3"
     assert asyncio.run(store.spend([charge._replace(cost=2)], now)) == [0.0]
     assert asyncio.run(store.spend([charge], now)) != [0.0]
+
+
+def test_what_a_store_fails_at_keeps_nothing_else_back(outbox, store, clock):
+    until = clock.now().timestamp() + 60
+    outbox.charge(Charge("bad", 1, 3, 60.0))
+    outbox.put("bad", b"", until)
+    for _ in range(2):
+        store.fault = UnicodeEncodeError("utf-8", "\udc80", 0, 1, "surrogates not allowed")
+        with pytest.raises(UnicodeEncodeError):
+            asyncio.run(outbox.flush())
+    store.fault = None
+    outbox.put("good", b"1", until)
+    asyncio.run(outbox.flush())
+    assert asyncio.run(store.get("good", clock.now().timestamp())) == b"1"
+    assert asyncio.run(store.get("bad", clock.now().timestamp())) is None
 
 
 @pytest.mark.parametrize("times", [1, 5, 9, 10, 11, 1000])
