@@ -71,7 +71,9 @@ class DmarcRecord(NamedTuple):
 
 
 _VERSION: Final = re.compile(r"[vV][ \t]*=[ \t]*DMARC1[ \t]*(?:;|\Z)")
-_TAG: Final = re.compile(r"[ \t]*([A-Za-z]+)[ \t]*=[ \t]*([\x20-\x3a\x3c-\x7e]*?)[ \t]*")
+_TAG_NAME: Final = re.compile(r"[A-Za-z]+")
+_TAG_VALUE: Final = re.compile(r"[\x20-\x3a\x3c-\x7e]*")
+_BLANKS: Final = " \t"
 _URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):([^\s!,]+)(?:!([0-9]{1,9})([kmgt]?))?")
 _MAILBOX: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
@@ -90,9 +92,10 @@ def parse_dmarc_record(text: str) -> DmarcRecord | None:
         return None
     tags: dict[str, str] = {}
     for part in text[version.end() : _MAX_CHARACTERS].split(";"):
-        found = _TAG.fullmatch(part)
-        if found is not None:  # syntax errors are as if they were not there
-            tags.setdefault(found[1].lower(), found[2])
+        # Blanks are taken off before anything is matched: with them in a pattern, the time grows by their cube.
+        name, equals, value = (each.strip(_BLANKS) for each in part.partition("="))
+        if equals and _TAG_NAME.fullmatch(name) and _TAG_VALUE.fullmatch(value):
+            tags.setdefault(name.lower(), value)  # syntax errors are as if they were not there
     uris = [each.strip() for each in tags.get("rua", "").split(",")]
     is_reported = any(_URI.fullmatch(each) for each in uris)
     policies = {name: _policy(tags[name]) for name in ("p", "sp", "np") if name in tags}
