@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import Field
 
 from relay.policy.facts import Fact, FactType, Stage
-from relay.policy.ledger import Subject, SubjectKind, credit_of, debit_of, subject_of
+from relay.policy.ledger import Subject, SubjectKind, credit_of, debit_of, score_of, subject_of
 from relay.settings import Duration, Table
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FACTS", "ReputationCheck", "Settings", "build"]
 
-_BEST: Final = 100.0
 _REMEMBERED_SECONDS: Final = 2.0
 _MAX_REMEMBERED: Final = 4096
 
@@ -178,7 +177,7 @@ class ReputationCheck:
             self._remembered.clear()
         until = clock + _REMEMBERED_SECONDS
         for each, credit, debit in zip(asked, sums[::2], sums[1::2], strict=True):
-            score = round(max(min(credit, _BEST) - debit, -_BEST), 1)
+            score = score_of(credit, debit)
             found[each] = score
             self._remembered[each] = (until, score)
         return found

@@ -1,6 +1,5 @@
 """`gatepost ban`: networks that are refused, for a time or for good; what the policy has put in force, too."""
 
-import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,8 @@ import typer
 
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.operator_acts import operator, put_on_record
-from relay.cli.output import emit, fail, progress, table
+from relay.cli.output import emit, fail, table
+from relay.cli.shared_state import ask_store
 from relay.cli.site import find_site
 from relay.errors import ConfigurationError
 from relay.model import Restriction, RestrictionKind
@@ -122,28 +122,8 @@ def list_restrictions(
 
 
 def _ask(config: Path | None, act: "Callable[[Store], Awaitable[_T]]") -> _T:
-    """Do something with the store of a configuration."""
-    from relay.state.opening import open_store
-
-    settings = load_configuration(config).settings
-    if settings.state.kind == "memory":
-        remedy = 'use `[state] kind = "sqlite"` or "redis"'
-        raise ConfigurationError("each worker keeps its state to itself", remedy=remedy)
-    if settings.state.kind == "sqlite" and not settings.state_dir.is_dir():
-        raise ConfigurationError(
-            f"the state folder {settings.state_dir} is not there",
-            remedy="start the relay once with `gatepost run`, or make the folder",
-        )
-
-    async def asked() -> _T:
-        store = open_store(settings.state, settings.state_dir)
-        try:
-            return await act(store)
-        finally:
-            await store.close()
-
-    with progress("Asking the store"):
-        return asyncio.run(asked())
+    """Do something with the store of a configuration file."""
+    return ask_store(load_configuration(config).settings, act)
 
 
 def _network(text: str) -> str:

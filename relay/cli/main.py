@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from relay import __version__
-from relay.cli import ban, ca, cert, check, dkim, limits, pin, policy
+from relay.cli import ban, ca, cert, check, dkim, limits, pin, policy, reputation
 from relay.cli.cert_life import needs_renewal, renew, revoke
 from relay.cli.demo import demo
 from relay.cli.enrolment import enroll, invitations, invite
@@ -67,6 +67,7 @@ cert.app.command()(enroll)
 app.add_typer(pin.app, name="pin")
 app.add_typer(dkim.app, name="dkim")
 app.add_typer(ban.app, name="ban")
+app.add_typer(reputation.app, name="reputation")
 app.add_typer(limits.app, name="limits")
 app.add_typer(policy.app, name="policy")
 policy.app.command("explain")(policy_explain)

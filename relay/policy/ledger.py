@@ -39,6 +39,7 @@ __all__ = [
     "credit_of",
     "debit_of",
     "network_of",
+    "score_of",
     "subject_of",
 ]
 
@@ -70,6 +71,8 @@ VIOLATIONS: Final[Mapping[str, Event]] = {
 }
 """Violations of the protocol (`smtp.events.Violation`) that are noted."""
 
+_BEST: Final = 100.0
+
 _HONEST: Final = frozenset(
     {TrustStatus.ABSENT, TrustStatus.SUSPENDED, TrustStatus.REVOCATION_UNKNOWN}
 )
@@ -100,6 +103,11 @@ def credit_of(subject: Subject) -> str:
 def debit_of(subject: Subject) -> str:
     """The name of the sum of what speaks against somebody."""
     return f"debit/{subject.kind}/{subject.name}"
+
+
+def score_of(credit: float, debit: float) -> float:
+    """The score of somebody, from -100.0 to 100.0: what speaks for one, at most 100, less what speaks against one."""
+    return round(max(min(credit, _BEST) - debit, -_BEST), 1)
 
 
 def subject_of(kind: SubjectKind, case: Case) -> str:

@@ -1,6 +1,7 @@
 """What clients do through the real binary: downgrades on record, harm that leads to a ban, bans that end."""
 
 import asyncio
+import json
 import smtplib
 import ssl
 import time
@@ -118,6 +119,27 @@ def test_every_downgrade_is_on_record_as_such(relay, site):
     handshake(ssl.TLSVersion.TLSv1_2)
     handshake(ssl.TLSVersion.TLSv1_3)
     assert downgrades() == [[], ["weaker"], []]
+
+
+def test_a_score_can_be_looked_at_and_cleared(relay, site):
+    address = "192.0.5.66"
+    smuggle(relay, site, address)
+
+    def known():
+        done = relay.command("reputation", "show", address, "--json")
+        assert done.returncode == 0
+        (found,) = json.loads(done.stdout)
+        return found
+
+    assert wait_until("it is noted", lambda: known()["score"] < 0)
+    found = known()
+    assert (found["kind"], found["name"], found["half_life"]) == ("network", "192.0.5.0/24", "3s")
+    assert [each["rule"] for each in found["rules"]] == ["reputation_network"]
+    assert relay.command("reputation", "clear", address).returncode == 0
+    assert known()["score"] == 0
+    assert relay.command("reputation", "clear", address).returncode == 1
+    record = relay.wait_for_audit(kind="admin", action="reputation.clear")
+    assert record["target"] == "network 192.0.5.0/24"
 
 
 REJECTED = """
