@@ -41,7 +41,10 @@ class Counting:
             found.verdict,
             str(case.peer.ip),
             (dns_name(found.spf.domain), found.spf.evaluation.result.value),
-            [(each.domain, each.selector, each.result.value) for each in found.signatures],
+            [
+                (dns_name(each.domain), dns_name(each.selector), each.result.value)
+                for each in found.signatures
+            ],
             envelope_from=dns_name(sender.domain) if sender else "",
             refused=refused,
             is_trusted=facts.get("arc.dmarc") == "pass",

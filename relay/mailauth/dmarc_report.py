@@ -25,6 +25,10 @@ __all__ = ["Observation", "Published", "Report", "format_report", "observe"]
 
 NAMESPACE: Final = "urn:ietf:params:xml:ns:dmarc-2.0"
 MAX_SIGNATURES: Final = 100  # RFC 9990 3: of one row
+_NOTHING: Final = "none"
+_PASSED: Final = (
+    "pass"  # RFC 9990, appendix A: proven, where the policy would have had consequences
+)
 _NO_XML: Final = re.compile(r"[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -116,7 +120,7 @@ def observe(
     applied, reason = _applied(verdict, refused=refused, is_trusted=is_trusted)
     observation = Observation(
         source_ip=source_ip,
-        disposition=applied.value,
+        disposition=applied,
         dkim="pass" if verdict.dkim else "fail",
         spf="pass" if verdict.spf else "fail",
         reason=reason,
@@ -129,29 +133,30 @@ def observe(
     return _published(policy), observation
 
 
-def _applied(verdict: DmarcVerdict, *, refused: bool, is_trusted: bool) -> tuple[Disposition, str]:
+def _applied(verdict: DmarcVerdict, *, refused: bool, is_trusted: bool) -> tuple[str, str]:
     """What was done for the policy's sake, and why not what it asks for (RFC 9990 3)."""
     policy = verdict.policy
     assert policy is not None
     asked = policy.asks_for
+    if verdict.result is DmarcResult.PASS and asked is not Disposition.NONE:
+        return _PASSED, ""
     if verdict.result is not DmarcResult.FAIL or asked is Disposition.NONE:
-        return Disposition.NONE, ""
+        return _NOTHING, ""
     if policy.record.is_test:
-        return Disposition.NONE, "policy_test_mode"
+        return _NOTHING, "policy_test_mode"
     if is_trusted:
-        return Disposition.NONE, "trusted_forwarder"
+        return _NOTHING, "trusted_forwarder"
     if asked is Disposition.REJECT and not refused:
-        return Disposition.NONE, "local_policy"
-    return asked, ""
+        return _NOTHING, "local_policy"
+    return asked.value, ""
 
 
 def _best_first(
     signatures: Iterable[tuple[str, str, str]], author: str
 ) -> tuple[tuple[str, str, str], ...]:
-    """Order by what a domain can learn most of (RFC 9990 3)."""
-    return tuple(
-        sorted(set(signatures), key=lambda each: (each[2] != "pass", each[0] != author, each))
-    )
+    """Order by what a domain can learn most of (RFC 9990 3); nothing is learnt of one by nobody."""
+    known = {each for each in signatures if each[0] and each[1]}
+    return tuple(sorted(known, key=lambda each: (each[2] != "pass", each[0] != author, each)))
 
 
 def _published(policy: PublishedPolicy) -> Published:

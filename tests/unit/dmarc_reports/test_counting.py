@@ -44,10 +44,19 @@ def test_messages_of_one_kind_are_one_row(hands):
     ((published, row, count),) = counting.take()
     assert (published.domain, count) == ("example.org", 3)
     assert row == (
-        "192.0.2.1", "none", "pass", "pass", "", "example.org", "example.org", "example.org",
+        "192.0.2.1", "pass", "pass", "pass", "", "example.org", "example.org", "example.org",
         "pass", (("example.org", "s1", "pass"),),
     )  # fmt: skip
     assert counting.take() == []
+
+
+def test_signers_are_told_as_the_dns_knows_them(hands):
+    zone = {"s1._domainkey.xn--bcher-kva.example": {"TXT": record(rsa_key())}}
+    hands.resolver.zones.update(zone)
+    counting = Counting(hands)
+    counting.note(judged(hands, signed(d="bücher.example")), Facts(), refused=False)
+    ((_, row, _),) = counting.take()
+    assert row.signatures == (("xn--bcher-kva.example", "s1", "pass"),)
 
 
 def test_others_are_others(hands):
@@ -61,7 +70,7 @@ def test_others_are_others(hands):
         for _, row, _ in counting.take()
     ]
     assert rows == [
-        ("192.0.2.1", "none", "", "example.org"),
+        ("192.0.2.1", "pass", "", "example.org"),
         ("192.0.2.2", "reject", "", "example.org"),
         ("192.0.2.2", "none", "trusted_forwarder", "example.org"),
         ("192.0.2.1", "none", "local_policy", ""),

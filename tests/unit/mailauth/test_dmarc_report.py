@@ -2,15 +2,18 @@
 
 import gzip
 from datetime import UTC, datetime, timedelta
-from xml.etree import ElementTree as ET
 
 import pytest
+import xmlschema
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.mailauth.dmarc import DmarcResult, DmarcVerdict, PublishedPolicy
 from relay.mailauth.dmarc_record import Disposition, parse_dmarc_record
 from relay.mailauth.dmarc_report import NAMESPACE, Observation, Report, format_report, observe
+from relay.mailauth.spf import SpfResult
+from relay.mailauth.verification import DkimResult
+from tests.kit.dmarc_report import read_report
 
 RUA = "rua=mailto:d@example.org!10m"
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
@@ -37,8 +40,9 @@ def seen(found=None, *, refused=False, is_trusted=False, signatures=()):
 @pytest.mark.parametrize(
     ("found", "how", "expected"),
     [
-        (verdict("pass", spf=True), {}, ("none", "", "fail", "pass")),
-        (verdict("pass", dkim=True), {"refused": True}, ("none", "", "pass", "fail")),
+        (verdict("pass", spf=True), {}, ("pass", "", "fail", "pass")),
+        (verdict("pass", dkim=True), {"refused": True}, ("pass", "", "pass", "fail")),
+        (verdict("pass", tags="p=none", asks_for="none", spf=True), {}, ("none", "", "fail", "pass")),
         (verdict(), {"refused": True}, ("reject", "", "fail", "fail")),
         (verdict(), {}, ("none", "local_policy", "fail", "fail")),
         (verdict(), {"is_trusted": True}, ("none", "trusted_forwarder", "fail", "fail")),
@@ -76,6 +80,17 @@ def test_signatures_come_in_the_order_of_what_they_tell_and_not_without_end():
     assert len(row.signatures) == 100
 
 
+def test_a_signature_that_names_nobody_is_not_told():
+    _, row = seen(
+        signatures=[
+            ("", "", "permerror"),
+            ("example.net", "", "permerror"),
+            ("a.example", "s", "fail"),
+        ]
+    )
+    assert row.signatures == (("a.example", "s", "fail"),)
+
+
 def report(rows=None, **tags):
     published, row = seen(signatures=[("example.net", "s1", "pass")], refused=True)
     return Report(
@@ -85,7 +100,7 @@ def report(rows=None, **tags):
 
 
 def parsed(made):
-    return ET.fromstring(gzip.decompress(format_report(made)))  # noqa: S314  ours
+    return read_report(format_report(made))
 
 
 def shape(element):
@@ -128,6 +143,72 @@ def test_the_same_report_has_the_same_bytes_and_names():
         "Report Domain: example.org Submitter: edge.example"
         " Report-ID: <edgeexample1795132800@edge.example>"
     )
+
+
+@pytest.mark.parametrize("result", [*SpfResult])
+def test_each_result_of_spf_is_a_word_of_the_schema(result):
+    _, row = seen(refused=True)
+    assert f"scope=mfrom result={result.value}" in shape(
+        parsed(report({row._replace(spf_result=result.value): 1}))
+    )
+
+
+@pytest.mark.parametrize("result", [*DkimResult])
+def test_each_result_of_a_signature_is_a_word_of_the_schema(result):
+    _, row = seen(signatures=[("example.net", "s1", result.value)])
+    assert f"selector=s1 result={result.value}" in shape(parsed(report({row: 1})))
+
+
+@pytest.mark.parametrize("policy", [*Disposition])
+@pytest.mark.parametrize("found", [*DmarcResult])
+@pytest.mark.parametrize("is_test", ["y", "n"])
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_whatever_becomes_of_a_message_the_schema_has_words_for_it(
+    policy, found, is_test, refused, is_trusted
+):
+    made = verdict(found.value, tags=f"p={policy.value}; t={is_test}", asks_for=policy.value)
+    published, row = seen(made, refused=refused, is_trusted=is_trusted)
+    told = Report(
+        published, BEGIN, BEGIN + timedelta(days=1), "edge.example", "d@edge.example", {row: 1}
+    )
+    assert f"disposition={row.disposition}" in shape(parsed(told))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", " ", "<b>", "]]>", "&lt;", "<!--", '"\'', "a\tb\r\nc", "\0\x07\x1b", "\ufffe\uffff", "\udcff\ud800",
+        "\u202e\u2028\x85", "\U0001f600", "x" * 5000, "</domain><domain>bank.example", "<!DOCTYPE a [<!ENTITY b 'c'>]>&b;",
+        "xn--a.example", "*.example", "_dmarc._domainkey", "bücher.example", "%00",
+    ],
+)  # fmt: skip
+def test_what_attackers_write_stays_text_where_it_belongs(text):
+    row = Observation(
+        "192.0.2.1", "none", "fail", "fail", "", text, text, text, "fail", ((text, text, "fail"),)
+    )  # fmt: skip
+    root = parsed(report({row: 1}, domain=text, fo=text))
+    assert len(root.findall(f"{{{NAMESPACE}}}record")) == 1
+    assert len({each.text for each in root.iter(f"{{{NAMESPACE}}}domain")}) == 1
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (b"<p>reject</p>", b"<p>refuse</p>"),
+        (b"<p>reject</p>", b""),
+        (b"<scope>mfrom</scope>", b"<scope>helo</scope>"),
+        (b"<disposition>reject</disposition>", b""),
+        (b"<count>7</count>", b"<count>seven</count>"),
+        (b"xml:ns:dmarc-2.0", b"xml:ns:dmarc-1.0"),
+        (b"<version>1.0</version>", b"<version>1.0</version><stranger/>"),
+    ],
+)  # fmt: skip
+def test_the_schema_refuses_what_is_no_report(right, wrong):
+    made = gzip.decompress(format_report(report()))
+    assert right in made
+    with pytest.raises(xmlschema.XMLSchemaValidationError):
+        read_report(gzip.compress(made.replace(right, wrong)))
 
 
 @given(st.lists(st.text(max_size=20), min_size=4, max_size=4))
