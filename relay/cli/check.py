@@ -66,6 +66,7 @@ def check(
 def _find(configuration: "Configuration", *, connect: bool, unused_days: int) -> "list[Finding]":
     from relay import app
     from relay.cli.findings import Machine, find
+    from relay.cli.policy_findings import find_unasked
     from relay.cli.posture_findings import find_posture
     from relay.cli.rights_findings import find_withheld
     from relay.cli.staple_findings import find_unstapled
@@ -81,6 +82,7 @@ def _find(configuration: "Configuration", *, connect: bool, unused_days: int) ->
     found += find_withheld(configuration)
     found += find_unstapled(configuration, material)
     found += find_posture(material, machine.now, unused_days)
+    found += find_unasked(material.policies)
     found += find_state(configuration)
     if connect:
         from relay.cli.next_hops import try_next_hops
