@@ -20,33 +20,19 @@ from pydantic_core import PydanticUndefined
 
 from relay import catalogue
 from relay.audit import record
-from relay.settings import (
-    Admin,
-    Audit,
-    AuthenticationResults,
-    Ca,
-    CertificateFiles,
-    Checks,
-    Dkim,
-    DmarcReports,
-    Dns,
-    Doctor,
-    Est,
-    Limits,
-    Listener,
-    Log,
-    Policy,
-    Revocation,
-    RevocationAuthority,
-    Route,
-    Settings,
-    State,
-    Timeouts,
-    format_duration,
-    format_size,
-    parse_network,
-    parse_size,
-)
+from relay.settings import Settings
+from relay.settings.ca import Ca, Est
+from relay.settings.dns import Dns
+from relay.settings.limits import Limits, Timeouts
+from relay.settings.listener import Listener
+from relay.settings.mailauth import AuthenticationResults, Dkim, DmarcReports, Doctor
+from relay.settings.operation import Admin, Audit, Log
+from relay.settings.policy import Checks, Policy
+from relay.settings.revocation import Revocation, RevocationAuthority
+from relay.settings.route import Route
+from relay.settings.state import State
+from relay.settings.table import CertificateFiles
+from relay.settings.values import format_duration, format_size, parse_network, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +46,7 @@ FOLDER = Path(__file__).parent
 _INTRODUCTION = """\
 # Configuration
 
-<!-- Made by `make docs` from relay/settings.py: change it there. -->
+<!-- Made by `make docs` from relay/settings: change it there. -->
 
 One file, `gatepost.toml`; `gatepost init` writes one to begin with, `gatepost check` says what is
 wrong with yours. It is looked for as `--config FILE`, `$GATEPOST_CONFIG`, `./gatepost.toml` and

@@ -66,7 +66,8 @@ if TYPE_CHECKING:
     from relay.net.tally import Row
     from relay.policy_files import Policies
     from relay.ports import Clock
-    from relay.settings import Listener, RevocationAuthority
+    from relay.settings.listener import Listener
+    from relay.settings.revocation import RevocationAuthority
 
 __all__ = ["Blueprint", "Worker", "build", "with_allowlist", "with_policies"]
 

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import create_model
 
 import relay.checks
-from relay.settings import Checks, Settings
+from relay.settings import Settings
+from relay.settings.policy import Checks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relay.policy.check import Check, Tools, WaitingCheck
     from relay.policy.facts import Fact
-    from relay.settings import Table
+    from relay.settings.table import Table
 
 __all__ = ["CheckModule", "build_checks", "check_modules", "facts", "settings_type"]
 

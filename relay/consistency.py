@@ -17,14 +17,19 @@ from relay.net.name_servers import parse_name_server
 from relay.pki.patterns import canonical_domain
 from relay.pki.pins import parse_pin
 from relay.pki.revocation_urls import problem_of
-from relay.settings import RevocationAuthority, is_host_name, parse_endpoint
+from relay.settings.revocation import RevocationAuthority
+from relay.settings.values import is_host_name, parse_endpoint
 from relay.state.redis_address import parse_store_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relay.model import Endpoint
-    from relay.settings import Dkim, DmarcReports, Dns, Doctor, Route, Settings, State
+    from relay.settings import Settings
+    from relay.settings.dns import Dns
+    from relay.settings.mailauth import Dkim, DmarcReports, Doctor
+    from relay.settings.route import Route
+    from relay.settings.state import State
     from relay.toml_lines import KeyPath
 
 __all__ = ["find_mistakes", "is_loopback"]

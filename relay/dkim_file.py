@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tomlkit.items import AoT
 
-    from relay.settings import DkimKey
+    from relay.settings.mailauth import DkimKey
 
 __all__ = ["KeyKind", "add_key", "file_of", "new_selector", "remove_key", "set_state"]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.mailauth.keyring import Use
-    from relay.settings import Dkim, DkimKey
+    from relay.settings.mailauth import Dkim, DkimKey
 
 __all__ = ["load_keyring", "read_signing_key"]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from relay.net.name_servers import NameServer
     from relay.ports import Resolver
-    from relay.settings import Dkim
+    from relay.settings.mailauth import Dkim
 
 __all__ = ["Doctor", "Examination", "Symptom", "selectors_of"]
 

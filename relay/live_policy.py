@@ -15,7 +15,7 @@ from relay.inbound.judging import Panel
 from relay.policy.check import PromptCheck, WaitingCheck, Witness
 from relay.policy.consequences import Consequences
 from relay.policy.ledger import BestTls, Event, Ledger, SubjectKind
-from relay.settings import parse_endpoint, parse_network
+from relay.settings.values import parse_endpoint, parse_network
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from relay.policy.restrictions import Restrictions
     from relay.policy_files import Policies, Stack
     from relay.ports import Clock, Outbox, Store
-    from relay.settings import Checks, Settings
+    from relay.settings import Settings
+    from relay.settings.policy import Checks
 
 __all__ = [
     "LivePolicies",

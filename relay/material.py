@@ -36,15 +36,13 @@ if TYPE_CHECKING:
     from relay.mailauth.signing import SigningKey
     from relay.net.tls import KeyPair
     from relay.pki.certificate import Certificate
-    from relay.settings import (
-        CertificateFiles,
-        DkimKey,
-        Listener,
-        RevocationAuthority,
-        Route,
-        Settings,
-        State,
-    )
+    from relay.settings import Settings
+    from relay.settings.listener import Listener
+    from relay.settings.mailauth import DkimKey
+    from relay.settings.revocation import RevocationAuthority
+    from relay.settings.route import Route
+    from relay.settings.state import State
+    from relay.settings.table import CertificateFiles
     from relay.toml_lines import KeyPath
 
 __all__ = [

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from relay.admin.server import Asked, Routes
     from relay.ca_folder import CaFolder
     from relay.policy.restrictions import Restrictions
-    from relay.settings import CertificateFiles, Settings
+    from relay.settings import Settings
+    from relay.settings.table import CertificateFiles
 
 __all__ = ["MAX_BODY_BYTES", "Est", "server_context"]
 

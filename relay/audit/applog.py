@@ -15,7 +15,7 @@ import structlog
 if TYPE_CHECKING:
     from structlog.typing import Processor
 
-    from relay.settings import Log
+    from relay.settings.operation import Log
 
 __all__ = ["configure_logging"]
 

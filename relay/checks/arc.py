@@ -14,7 +14,7 @@ from relay.mailauth import arc
 from relay.mailauth.verification import DkimResult
 from relay.pki.patterns import canonical_domain
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -16,7 +16,8 @@ from relay.mail.files import FileLimits, Files, extension_of, files_of, is_file
 from relay.mail.magic import PROGRAMS
 from relay.mail.mime import structure_of
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Size, Table
+from relay.settings.table import Table
+from relay.settings.values import Size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

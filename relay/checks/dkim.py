@@ -17,7 +17,7 @@ from relay.mailauth.dkim import Acceptance
 from relay.mailauth.key_record import MIN_RSA_BITS, STRONG_RSA_BITS
 from relay.mailauth.verification import DkimResult, Verification
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -18,7 +18,8 @@ from relay.mailauth.spf import SpfResult
 from relay.mailauth.verification import DkimResult
 from relay.pki.patterns import canonical_domain
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Duration, Table
+from relay.settings.table import Table
+from relay.settings.values import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -23,7 +23,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from relay.errors import Unavailable
 from relay.mail.domains import ascii_host, list_names
-from relay.settings import Duration, Table, is_host_name
+from relay.settings.table import Table
+from relay.settings.values import Duration, is_host_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
 from relay.policy.facts import Fact, FactType, Missing, Stage
-from relay.settings import Table, is_host_name
+from relay.settings.table import Table
+from relay.settings.values import is_host_name
 from relay.smtp.grammar import is_hello_name, is_literal
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from relay.pki.allowlist import may_connect_from, may_reach, may_send
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from relay.mail import headers
 from relay.mail.dates import parse_date
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from relay.mail import headers
 from relay.mail.mime import structure_of
 from relay.policy.facts import Fact, FactType, Stage
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

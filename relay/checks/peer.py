@@ -16,7 +16,7 @@ from pydantic import Field
 from relay.errors import Unavailable
 from relay.mail.authentication_results import MethodResult
 from relay.policy.facts import Fact, FactType, Missing, Stage
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

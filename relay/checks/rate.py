@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from relay.model import Charge
 from relay.policy.facts import Fact, FactType, Missing, Stage
 from relay.policy.limits import UNKNOWN_TIER, Count
-from relay.settings import Table
+from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,7 +14,8 @@ from pydantic import Field
 
 from relay.policy.facts import Fact, FactType, Stage
 from relay.policy.ledger import Subject, SubjectKind, credit_of, debit_of, score_of, subject_of
-from relay.settings import Duration, Table
+from relay.settings.table import Table
+from relay.settings.values import Duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

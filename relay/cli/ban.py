@@ -127,7 +127,7 @@ def _ask(config: Path | None, act: "Callable[[Store], Awaitable[_T]]") -> _T:
 
 
 def _network(text: str) -> str:
-    from relay.settings import parse_network
+    from relay.settings.values import parse_network
 
     try:
         return str(parse_network(text))
@@ -137,7 +137,7 @@ def _network(text: str) -> str:
 
 
 def _end(now: float, duration: str) -> float | None:
-    from relay.settings import parse_duration
+    from relay.settings.values import parse_duration
 
     if not duration:
         return None

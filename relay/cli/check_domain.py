@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from relay.doctor import Examination
-    from relay.settings import Dkim, Dns
+    from relay.settings.dns import Dns
+    from relay.settings.mailauth import Dkim
 
 __all__ = ["domain"]
 
@@ -42,7 +43,7 @@ def domain(
     Works without a configuration, too. Exit code 0: all is well; 1: there are findings; 2: a domain could
     not be examined.
     """
-    from relay.settings import is_host_name
+    from relay.settings.values import is_host_name
 
     for each in domains:
         if not is_host_name(each):
@@ -66,7 +67,8 @@ def _settings(config: "Path | None") -> "tuple[Dns, Dkim]":
     import os
 
     from relay.config import load
-    from relay.settings import Dkim, Dns
+    from relay.settings.dns import Dns
+    from relay.settings.mailauth import Dkim
 
     try:
         path = find_config(config)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from relay.mailauth.key_record import PublicKey
     from relay.mailauth.signing import SigningKey
     from relay.mailauth.verification import Refusal
-    from relay.settings import DkimKey
+    from relay.settings.mailauth import DkimKey
 
 __all__ = ["app", "list_keys", "new", "retire", "rotate"]
 
@@ -215,7 +215,8 @@ def _make(
 ) -> _Entry:
     from relay.dkim_file import add_key, file_of, new_selector
     from relay.dkim_keys import read_signing_key
-    from relay.settings import DkimKey, is_host_name
+    from relay.settings.mailauth import DkimKey
+    from relay.settings.values import is_host_name
 
     settings = configuration.settings.dkim
     if not is_host_name(domain) or domain.endswith("."):

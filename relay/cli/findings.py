@@ -21,7 +21,7 @@ from relay.certificate_files import read_system_store
 from relay.consistency import is_loopback
 from relay.errors import ConfigurationError
 from relay.pki.posture import Kind, Use, Used, flaws_of_certificate, flaws_of_identity
-from relay.settings import parse_endpoint
+from relay.settings.values import parse_endpoint
 from relay.toml_lines import index_lines
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from relay.model import Identity
     from relay.net.tls import KeyPair
     from relay.pki.certificate import Certificate
-    from relay.settings import CertificateFiles, Listener
+    from relay.settings.listener import Listener
+    from relay.settings.table import CertificateFiles
     from relay.toml_lines import KeyPath
 
 __all__ = ["Finding", "Level", "Machine", "find"]

@@ -137,7 +137,7 @@ def _texts(count: "Count", rates: "Sequence[Rate]") -> list[str]:
     from datetime import timedelta
 
     from relay.policy.limits import Count
-    from relay.settings import format_duration, format_size
+    from relay.settings.values import format_duration, format_size
 
     return [
         f"{format_size(limit) if count is Count.BYTES else limit}/"

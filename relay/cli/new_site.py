@@ -17,7 +17,7 @@ from relay.errors import ConfigurationError
 from relay.key_files import write_new
 from relay.pki.issuing import Subject
 from relay.pki.pins import format_pin, pin_of
-from relay.settings import is_host_name, parse_endpoint
+from relay.settings.values import is_host_name, parse_endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

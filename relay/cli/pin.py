@@ -208,7 +208,7 @@ def restore(name: NameArgument, config: ConfigOption = None, as_json: JsonOption
 
 
 def _duration(text: str) -> timedelta:
-    from relay.settings import parse_duration
+    from relay.settings.values import parse_duration
 
     try:
         found: timedelta = parse_duration(text)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from relay.policy.facts import Value
     from relay.policy.rules import Rule
     from relay.ports import Store
-    from relay.settings import Listener, Settings
+    from relay.settings import Settings
+    from relay.settings.listener import Listener
 
 __all__ = ["explain"]
 

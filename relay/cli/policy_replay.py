@@ -124,7 +124,7 @@ def _pasts(trail: Path, since: datetime, choice: "Choice") -> "Iterator[Past]":
 
 def moment(text: str) -> datetime:
     """Read how far back an operator wants to look. Raises ConfigurationError."""
-    from relay.settings import parse_duration
+    from relay.settings.values import parse_duration
 
     now = datetime.now(UTC)
     try:

@@ -126,7 +126,7 @@ def _subjects(key: str, configuration: "Configuration") -> "Sequence[Subject]":
     """
     from relay.material import read_allowlist
     from relay.pki.patterns import canonical_domain
-    from relay.settings import parse_network
+    from relay.settings.values import parse_network
 
     if _JA4.fullmatch(key):
         return [Subject(SubjectKind.JA4, key)]
@@ -198,7 +198,7 @@ def _described(
 ) -> dict[str, Any]:
     from datetime import timedelta
 
-    from relay.settings import format_duration
+    from relay.settings.values import format_duration
 
     return {
         "kind": str(noted.subject.kind),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from relay.cli.submission import Exchange, Server
-    from relay.settings import Listener
+    from relay.settings.listener import Listener
 
 __all__ = ["send"]
 

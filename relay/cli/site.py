@@ -17,7 +17,9 @@ from relay.cli.partner_guide import Edge
 from relay.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from relay.settings import Listener, Settings, State
+    from relay.settings import Settings
+    from relay.settings.listener import Listener
+    from relay.settings.state import State
 
 __all__ = ["Site", "find_site"]
 
@@ -86,7 +88,7 @@ def find_site(config: Path | None) -> Site:
 
 def _est_url(settings: Settings) -> str:
     from relay.consistency import is_loopback
-    from relay.settings import parse_endpoint
+    from relay.settings.values import parse_endpoint
 
     if not settings.est.address:
         return ""

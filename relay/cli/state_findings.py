@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay.config import Configuration
     from relay.ports import Store
-    from relay.settings import State
+    from relay.settings.state import State
 
 __all__ = ["find_state", "try_state"]
 

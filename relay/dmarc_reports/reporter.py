@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from relay.dmarc_reports.ledger import Ledger
     from relay.mailauth.keyring import Keyring
     from relay.ports import Clock, NextHop, Resolver
-    from relay.settings import DmarcReports
+    from relay.settings.mailauth import DmarcReports
 
 __all__ = ["Reporter", "day_of"]
 

@@ -12,7 +12,7 @@ from relay.model import TrustDecision, TrustStatus
 from relay.smtp.replies import Reply
 
 if TYPE_CHECKING:
-    from relay.settings import Listener
+    from relay.settings.listener import Listener
 
 __all__ = [
     "BANNED",

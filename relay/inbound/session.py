@@ -58,7 +58,8 @@ if TYPE_CHECKING:
         Stream,
         Trust,
     )
-    from relay.settings import Limits, Listener, Timeouts
+    from relay.settings.limits import Limits, Timeouts
+    from relay.settings.listener import Listener
 
 __all__ = ["Services", "Session"]
 

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from relay.settings import is_host_name, parse_endpoint
+from relay.settings.values import is_host_name, parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

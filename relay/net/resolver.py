@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from relay.net.dns_cache import Key
     from relay.net.name_servers import NameServer
-    from relay.settings import Dns
+    from relay.settings.dns import Dns
 
 __all__ = ["DnsResolver", "ResolverCounts", "open_resolver"]
 

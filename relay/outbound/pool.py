@@ -17,10 +17,10 @@ from relay.smtp.client import SessionRefused
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from relay import settings
     from relay.outbound.connection import Connection
     from relay.outbound.routes import Host
     from relay.ports import Clock
+    from relay.settings.route import Route as RouteSettings
     from relay.smtp.extensions import Extensions
 
 __all__ = ["LeftAlone", "Pool"]
@@ -43,7 +43,7 @@ class Pool:
         self,
         host: Host,
         open_connection: Callable[[], Awaitable[Connection]],
-        limits: settings.Route,
+        limits: RouteSettings,
         clock: Clock,
     ) -> None:
         self.host = host

@@ -15,9 +15,9 @@ from relay.pki.patterns import canonical_domain
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from relay import settings
     from relay.pki.certificate import Certificate
     from relay.ports import ClientTls
+    from relay.settings.route import Route as RouteSettings
 
 __all__ = ["Host", "Route", "RouteTable", "parse_host"]
 
@@ -41,7 +41,7 @@ class Route:
 
     name: str
     hosts: tuple[Host, ...]
-    settings: settings.Route
+    settings: RouteSettings
     anchors: tuple[Certificate, ...] = ()
     pins: tuple[str, ...] = ()
     tls: ClientTls | None = None

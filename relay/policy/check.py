@@ -1,7 +1,7 @@
 """What a check is: one file of `checks/`, one fact prefix, one table `[checks.<prefix>]`.
 
 A module `checks/dnsbl.py` holds `FACTS` (its declarations, each named "dnsbl.<word>"), `Settings`
-(a `settings.Table`, every key with a default) and `build(settings, tools) -> Check | WaitingCheck`.
+(a `settings.table.Table`, every key with a default) and `build(settings, tools) -> Check | WaitingCheck`.
 Assembly finds it by its file; nothing else needs to be told of it. A check reports and never
 decides.
 """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.policy.compiler import RuleMistake
 from relay.policy.facts import FactType, Stage, why_unknown
-from relay.settings import parse_duration, parse_size
+from relay.settings.values import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

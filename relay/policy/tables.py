@@ -14,7 +14,8 @@ from relay.policy.facts import Stage
 from relay.policy.limits import Count, Rate, parse_rate
 from relay.policy.lists import ListKind
 from relay.policy.rules import Action, OnError
-from relay.settings import Duration, Table
+from relay.settings.table import Table
+from relay.settings.values import Duration
 
 __all__ = ["LimitTable", "ListTable", "PolicyTable", "RuleTable"]
 

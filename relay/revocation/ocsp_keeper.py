@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from relay.pki.certificate import Certificate
     from relay.ports import Clock
     from relay.revocation.ocsp_responders import Responders
-    from relay.settings import Revocation
+    from relay.settings.revocation import Revocation
 
 __all__ = ["MAX_QUESTIONS", "OcspKeeper", "Own"]
 

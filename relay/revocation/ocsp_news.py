@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from relay.pki.certificate import Certificate
-    from relay.settings import RevocationAuthority
+    from relay.settings.revocation import RevocationAuthority
 
 __all__ = ["News", "OcspUrls", "Staple", "key_of"]
 

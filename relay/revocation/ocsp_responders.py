@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from relay.net.fetcher import Fetcher
     from relay.pki.certificate import Certificate
     from relay.ports import Clock
-    from relay.settings import Revocation
+    from relay.settings.revocation import Revocation
 
 __all__ = ["Exchange", "Responders"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from relay.pki.certificate import Certificate
     from relay.revocation.folder import Held, IssuerIds
-    from relay.settings import RevocationAuthority
+    from relay.settings.revocation import RevocationAuthority
 
     Want = Callable[[Sequence[str], Sequence[str], Certificate], None]
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.ports import Store
-    from relay.settings import State
+    from relay.settings.state import State
 
 __all__ = ["open_store"]
 

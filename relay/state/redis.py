@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from relay.model import Charge, Score
-    from relay.settings import State
+    from relay.settings.state import State
 
 __all__ = ["RedisStore", "open_redis"]
 

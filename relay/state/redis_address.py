@@ -10,14 +10,14 @@ import ssl
 from typing import TYPE_CHECKING, NamedTuple
 
 from relay.errors import ConfigurationError
-from relay.settings import parse_endpoint
+from relay.settings.values import parse_endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from relay.model import Endpoint
-    from relay.settings import State
+    from relay.settings.state import State
 
 __all__ = ["StoreUrl", "parse_store_url", "password_of", "read_secret", "tls_context"]
 

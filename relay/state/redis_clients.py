@@ -19,7 +19,7 @@ from relay.state.redis_address import parse_store_url, password_of, read_secret,
 if TYPE_CHECKING:
     import ssl
 
-    from relay.settings import State
+    from relay.settings.state import State
 
 __all__ = ["Clients", "make_clients"]
 

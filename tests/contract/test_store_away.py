@@ -13,7 +13,7 @@ import uvloop
 from relay.errors import Unavailable
 from relay.model import Charge, Restriction, RestrictionKind, Score
 from relay.net.clock import SystemClock
-from relay.settings import State
+from relay.settings.state import State
 from relay.state.redis import open_redis
 from relay.state.watching import Watcher
 from tests.kit.redis_server import MASTER, RedisServer, cluster, sentinels

@@ -11,7 +11,7 @@ from relay.mailauth.spf import Claim, evaluate
 from relay.model import DnsAnswer
 from relay.net.name_servers import parse_name_server
 from relay.net.resolver import DnsResolver
-from relay.settings import Dns
+from relay.settings.dns import Dns
 from tests.kit.name_servers import Knot, Unbound
 
 LONG = " ".join(f'"{"abcdefghij" * 25}"' for _ in range(8))

@@ -22,8 +22,13 @@ from relay.invitations import Invitations
 from relay.pki.est import encode_request
 from relay.pki.issuing import Subject
 from relay.policy.restrictions import Restrictions
-from relay.settings import Audit, Ca, CertificateFiles, Listener, Route, Settings
-from relay.settings import Est as EstSettings
+from relay.settings import Settings
+from relay.settings.ca import Ca
+from relay.settings.ca import Est as EstSettings
+from relay.settings.listener import Listener
+from relay.settings.operation import Audit
+from relay.settings.route import Route
+from relay.settings.table import CertificateFiles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from relay import settings
 from relay.model import Address, Envelope, Recipient, Sender
 from relay.outbound.forwarder import Forwarder
 from relay.outbound.routes import Route, RouteTable, parse_host
+from relay.settings.route import Route as RouteSettings
 from tests.kit.clock import FakeClock
 from tests.kit.next_hop import ScriptedHop
 
@@ -38,8 +38,8 @@ def make_route(name: str = "example.net", **options: Any) -> Route:
     token: ClientTls = _TlsToken()
     usual = {"hosts": ("mx1.internal",), "tls": "off", "command_timeout": PATIENCE,
              "connect_timeout": PATIENCE, "data_timeout": PATIENCE, "final_timeout": PATIENCE}  # fmt: skip
-    made = settings.Route.model_construct(
-        **{**settings.Route(hosts=("x",)).__dict__, **usual, **options}
+    made = RouteSettings.model_construct(
+        **{**RouteSettings(hosts=("x",)).__dict__, **usual, **options}
     )
     return Route(name, tuple(parse_host(host) for host in made.hosts), made, tls=token)
 

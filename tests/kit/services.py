@@ -17,7 +17,9 @@ from relay.live_policy import make_ledger, offload
 from relay.model import Delivery, TrustDecision, TrustStatus
 from relay.policy.check import Tools
 from relay.policy.consequences import Consequences
-from relay.settings import CertificateFiles, Limits, Listener, Timeouts
+from relay.settings.limits import Limits, Timeouts
+from relay.settings.listener import Listener
+from relay.settings.table import CertificateFiles
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
 from relay.state.memory import MemoryStore

@@ -10,7 +10,8 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING, Any, Self
 
-from relay.settings import CertificateFiles, State
+from relay.settings.state import State
+from relay.settings.table import CertificateFiles
 from relay.state.memory import MemoryStore
 from relay.state.opening import open_store
 from tests.kit.pki import Authority

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from relay import dkim_keys
 from relay.dkim_keys import load_keyring, read_signing_key
 from relay.errors import ConfigurationError
-from relay.settings import Dkim, DkimKey
+from relay.settings.mailauth import Dkim, DkimKey
 from tests.kit.dkim import ed25519_key, rsa_key, short_rsa_key
 
 

@@ -10,7 +10,8 @@ from relay.doctor import Doctor, Examination, Symptom, selectors_of
 from relay.errors import Unavailable
 from relay.net.name_servers import find_name_servers
 from relay.net.resolver import open_resolver
-from relay.settings import Dkim, Dns
+from relay.settings.dns import Dns
+from relay.settings.mailauth import Dkim
 from tests.kit.dkim import ed25519_key, record, rsa_key
 from tests.kit.dns_server import DnsServer, Fault
 

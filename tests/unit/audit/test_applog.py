@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from relay.audit.applog import configure_logging
-from relay.settings import Log
+from relay.settings.operation import Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

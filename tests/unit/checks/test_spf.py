@@ -12,7 +12,7 @@ from relay.net.name_servers import parse_name_server
 from relay.net.resolver import DnsResolver
 from relay.policy.check import Tools
 from relay.policy.facts import Missing, Stage
-from relay.settings import Dns
+from relay.settings.dns import Dns
 from tests.kit.checks import Offloading, ask, case, tools
 from tests.kit.clock import FakeClock
 from tests.kit.dns_server import DnsServer, Fault

@@ -8,7 +8,7 @@ import pytest
 from relay.allowlist_file import read_allowlist
 from relay.cli.new_site import create_site
 from relay.model import Restriction, RestrictionKind
-from relay.settings import State
+from relay.settings.state import State
 from relay.state.opening import open_store
 from tests.kit.command_line import gatepost
 from tests.kit.redis_server import RedisServer

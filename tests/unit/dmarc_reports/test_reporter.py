@@ -15,7 +15,7 @@ from relay.mailauth.keyring import NO_KEYS, Keyring
 from relay.mailauth.signing import SigningKey
 from relay.mailauth.verification import DkimResult
 from relay.model import Delivery
-from relay.settings import DmarcReports
+from relay.settings.mailauth import DmarcReports
 from relay.smtp.replies import Reply
 from tests.kit.clock import FakeClock
 from tests.kit.dkim import NOW, record, rsa_key, verified

@@ -15,7 +15,7 @@ from relay.model import (
     TrustDecision,
     TrustStatus,
 )
-from relay.settings import Limits, Timeouts
+from relay.settings.limits import Limits, Timeouts
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
 from relay.state.memory import MemoryStore

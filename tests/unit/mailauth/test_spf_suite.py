@@ -9,7 +9,7 @@ import uvloop
 from relay.mailauth.spf import Claim, SpfResult, evaluate
 from relay.net.name_servers import parse_name_server
 from relay.net.resolver import DnsResolver
-from relay.settings import Dns
+from relay.settings.dns import Dns
 from tests.kit.dns_server import DnsServer, Fault
 from tests.kit.spf_suite import VECTORS, load_cases
 from tests.kit.zones import FakeResolver

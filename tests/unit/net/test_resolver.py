@@ -14,7 +14,7 @@ from relay.errors import Unavailable
 from relay.model import DnsAnswer, Endpoint
 from relay.net.name_servers import NameServer, parse_name_server
 from relay.net.resolver import DnsResolver, open_resolver, read_answer
-from relay.settings import Dns
+from relay.settings.dns import Dns
 from tests.kit.dns_server import DnsServer, Fault
 from tests.kit.pki import Authority
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from relay import settings
 from relay.outbound.routes import Host, Route, RouteTable, parse_host
+from relay.settings.route import Route as RouteSettings
 
-HOP = settings.Route(hosts=("mx.internal:25",))
+HOP = RouteSettings(hosts=("mx.internal:25",))
 
 
 def table(*names: str, hostname: str = "edge.example.org") -> RouteTable:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from cryptography import x509
 
-from relay import settings
 from relay.outbound.routes import Host, Route
 from relay.outbound.security import PeerCheck
 from relay.pki.certificate import Certificate
+from relay.settings.route import Route as RouteSettings
 from tests.kit.pki import Authority, Issued, self_signed
 from tests.kit.stream import TLS13
 
@@ -29,7 +29,7 @@ def check(
     route = Route(
         "example.org",
         (Host(host, 25),),
-        settings.Route(hosts=(f"{host}:25",), **options),
+        RouteSettings(hosts=(f"{host}:25",), **options),
         anchors=tuple(anchor.certificate for anchor in anchors),
         pins=pins,
     )
@@ -143,9 +143,7 @@ def test_an_expired_intermediate_is_not_believed() -> None:
 
 def test_a_pinned_leaf_among_the_anchors_is_believed_as_itself() -> None:
     issued = self_signed(NAME, dns=(NAME,), usages=("server",))
-    route = Route(
-        "a", (Host(NAME, 25),), settings.Route(hosts=(NAME,)), anchors=issued.certificates
-    )
+    route = Route("a", (Host(NAME, 25),), RouteSettings(hosts=(NAME,)), anchors=issued.certificates)
     assert objection(PeerCheck(route, route.hosts[0]), issued) == ""
 
 

@@ -11,7 +11,7 @@ from relay.net.fetcher import Fetched
 from relay.pki.crl import issuer_ids
 from relay.revocation.folder import CrlFolder
 from relay.revocation.keeper import Keeper, next_look
-from relay.settings import Revocation, RevocationAuthority
+from relay.settings.revocation import Revocation, RevocationAuthority
 from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_crl
 from tests.kit.services import FakeClock

@@ -11,7 +11,7 @@ from relay.revocation import ocsp_keeper
 from relay.revocation.ocsp_keeper import OcspKeeper, Own
 from relay.revocation.ocsp_news import OcspUrls, key_of
 from relay.revocation.ocsp_responders import Exchange, Responders
-from relay.settings import Revocation
+from relay.settings.revocation import Revocation
 from tests.kit.ocsp_server import access_to
 from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_answer

@@ -13,7 +13,7 @@ from relay.pki.certificate import Certificate
 from relay.pki.ocsp import MAX_GET_BYTES
 from relay.pki.revocation import Outcome
 from relay.revocation.ocsp_responders import Responders
-from relay.settings import Revocation
+from relay.settings.revocation import Revocation
 from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_answer
 from tests.kit.services import FakeClock

@@ -9,7 +9,7 @@ from relay.pki.revocation import Outcome
 from relay.revocation.folder import CrlFolder
 from relay.revocation.intake import take_crls
 from relay.revocation.view import CrlView
-from relay.settings import RevocationAuthority
+from relay.settings.revocation import RevocationAuthority
 from tests.kit.crl_server import CrlServer
 from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_crl

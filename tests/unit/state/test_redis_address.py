@@ -6,7 +6,8 @@ import pytest
 
 from relay.errors import ConfigurationError
 from relay.model import Endpoint
-from relay.settings import CertificateFiles, State
+from relay.settings.state import State
+from relay.settings.table import CertificateFiles
 from relay.state.redis_address import parse_store_url, password_of, tls_context
 from tests.kit.pki import Authority
 

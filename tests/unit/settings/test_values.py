@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.model import Endpoint
-from relay.settings import (
+from relay.settings.values import (
     format_duration,
     format_size,
     is_host_name,
