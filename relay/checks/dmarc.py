@@ -60,13 +60,19 @@ FACTS: Final = (
         "dmarc.aligned_spf",
         FactType.BOOL,
         Stage.MESSAGE,
-        "Whether SPF passes for a domain of the same organization.",
+        "Whether SPF passes for a domain of the same organization; where no record says what that is, for the same domain.",
     ),
     Fact(
         "dmarc.aligned_dkim",
         FactType.BOOL,
         Stage.MESSAGE,
-        "Whether a DKIM signature of a domain of the same organization passes.",
+        "The same of a DKIM signature.",
+    ),
+    Fact(
+        "dmarc.may_pass",
+        FactType.BOOL,
+        Stage.MESSAGE,
+        "Whether neither is so, and it might be, were it not for a temporary error.",
     ),
     Fact(
         "dmarc.problem",
@@ -157,6 +163,7 @@ class DmarcCheck:
             "dmarc.domain": canonical_domain(found.domain),
             "dmarc.aligned_spf": found.spf,
             "dmarc.aligned_dkim": found.dkim,
+            "dmarc.may_pass": found.may_pass,
             "dmarc.problem": found.problem,
         }
 

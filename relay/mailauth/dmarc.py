@@ -66,7 +66,8 @@ class DmarcVerdict(NamedTuple):
     """What came out.
 
     `domain` is the author's in ASCII, "" for `permerror`. `spf` and `dkim`: something of it that passes is
-    aligned. `problem` is for the log: what an error is about.
+    aligned. `may_pass`: neither is, and but for a temporary error one might be. `problem` is for the log:
+    what an error is about.
     """
 
     result: DmarcResult
@@ -74,6 +75,7 @@ class DmarcVerdict(NamedTuple):
     policy: PublishedPolicy | None = None
     spf: bool = False
     dkim: bool = False
+    may_pass: bool = False
     problem: str = ""
 
     @property
@@ -136,16 +138,21 @@ async def evaluate(
     except Unavailable:
         problem = f"the DNS did not give the policy of {domain}"
         return DmarcVerdict(DmarcResult.TEMPERROR, domain, problem=problem)
-    if policy is None:
-        return DmarcVerdict(DmarcResult.NONE, domain)
-    by_spf = await _align(domain, (spf,) if spf else (), resolver, strict=policy.record.strict_spf)
-    by_dkim = await _align(domain, signatures, resolver, strict=policy.record.strict_dkim)
+    # Without a policy nobody says which domains are one organization: nothing but the author's own counts.
+    strict_spf = policy is None or policy.record.strict_spf
+    strict_dkim = policy is None or policy.record.strict_dkim
+    by_spf = await _align(domain, (spf,) if spf else (), resolver, strict=strict_spf)
+    by_dkim = await _align(domain, signatures, resolver, strict=strict_dkim)
+    passes = by_spf.passes or by_dkim.passes  # RFC 9989 5.3.5: one is enough
+    may_pass = not passes and (by_spf.may_pass or by_dkim.may_pass)
     result, problem = DmarcResult.FAIL, ""
-    if by_spf.passes or by_dkim.passes:  # RFC 9989 5.3.5: one is enough
+    if policy is None:
+        result = DmarcResult.NONE
+    elif passes:
         result = DmarcResult.PASS
-    elif by_spf.may_pass or by_dkim.may_pass:
+    elif may_pass:
         result, problem = DmarcResult.TEMPERROR, "what might prove it could not be had for now"
-    return DmarcVerdict(result, domain, policy, by_spf.passes, by_dkim.passes, problem)
+    return DmarcVerdict(result, domain, policy, by_spf.passes, by_dkim.passes, may_pass, problem)
 
 
 # --- alignment ---------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ ZONES = {
     "hard.example": {"TXT": "v=spf1 -all"},
     "_dmarc.hard.example": {"TXT": "v=DMARC1; p=none"},
     "s1._domainkey.hard.example": {"TXT": KEY},
+    "silent.example": {"TXT": "v=spf1 -all"},  # no DMARC
+    "s1._domainkey.silent.example": {"TXT": KEY},
     "plain.example": {"A": OURS},
     "s1._domainkey.plain.example": {"TXT": KEY},
     "_dmarc.slow.example": {"TXT": "v=DMARC1; p=reject"},
@@ -158,6 +160,8 @@ FOREIGN = "192.0.2.99"
         (message("a@hard.example"), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example does not let 192.0.2.99"),
         (by("hard.example", message("a@hard.example")), "a@hard.example", FOREIGN, 250, ""),  # forwarded
         (by("plain.example", message("a@hard.example")), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example"),
+        (by("silent.example", message("a@silent.example")), "a@silent.example", FOREIGN, 250, ""),  # forwarded, without DMARC
+        (by("plain.example", message("a@silent.example")), "a@silent.example", FOREIGN, 550, "5.7.23 silent.example"),
         (sealed(message("a@hard.example"), "lists.example", "dmarc=pass"), "a@hard.example", FOREIGN, 250, ""),
         (sealed(message("a@hard.example"), "unknown.example", "dmarc=pass"), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example"),
         (message("a@slow.example"), "x@hard.example", FOREIGN, 451, "4.7.26 What slow.example says"),  # it may pass yet

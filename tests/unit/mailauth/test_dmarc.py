@@ -85,7 +85,9 @@ CASES = [
     ("xn--bcher-kva.example", "+xn--bcher-kva.example", "", "pass reject none spf"),
     ("BÜCHER.example", "", "+xn--bcher-kva.example", "pass reject none dkim"),
     # --- no wish ------------------------------------------------------------------------------------
-    ("nothing.example", "+nothing.example", "+nothing.example", "none - none"),
+    ("nothing.example", "+nothing.example", "+nothing.example", "none - none spf dkim"),
+    ("nothing.example", "+mail.nothing.example", "+mail.nothing.example", "none - none"),  # nobody says so
+    ("mail.nothing.example", "+nothing.example", "?nothing.example", "none - none"),
     ("sub.nothing.example", "", "", "none - none"),
     ("empty.example", "", "", "none - none"),
     ("typo.example", "", "", "none - none"),
@@ -192,6 +194,23 @@ def test_the_verdict(author, spf, dkim, expected):
     ]
     assert " ".join(words) == expected
     assert bool(verdict.problem) == (verdict.result.value in {"temperror", "permerror"})
+
+
+@pytest.mark.parametrize(
+    ("author", "spf", "dkim", "expected"),
+    [
+        ("example.com", "", "", False),
+        ("example.com", "", "?example.com", True),
+        ("example.com", "?mail.example.com", "-example.com", True),
+        ("example.com", "+example.com", "?example.com", False),  # it passes
+        ("example.com", "", "?other.example", False),
+        ("nothing.example", "", "?nothing.example", True),
+        ("nothing.example", "?nothing.example", "+nothing.example", False),
+        ("nothing.example", "", "?mail.nothing.example", False),
+    ],
+)
+def test_whether_it_may_pass_yet(author, spf, dkim, expected):
+    assert judge(author, spf, dkim).may_pass is expected
 
 
 def test_there_are_at_least_eighty_of_them():

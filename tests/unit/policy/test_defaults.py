@@ -151,22 +151,39 @@ def test_what_neighbours_have_done_makes_a_client_wait_and_no_more(engine):
     assert verdict.sanction is None
 
 
-ZONES = {
+SPF_FAILS = {
     "example.org": {"TXT": "v=spf1 -all"},
-    "_dmarc.example.org": {"TXT": "v=DMARC1; p=none"},
     "s1._domainkey.example.org": {"TXT": record(rsa_key())},
+    "s1._domainkey.mail.example.org": {"TXT": record(rsa_key())},
+    "s1._domainkey.example.net": {"TXT": record(rsa_key())},
 }
+WITH_DMARC = SPF_FAILS | {"_dmarc.example.org": {"TXT": "v=DMARC1; p=none"}}
+KEY = "s1._domainkey.example.org"
 
 
 @pytest.mark.parametrize(
-    ("message", "failing", "rule"),
+    ("zones", "message", "failing", "rule"),
     [
-        (SOUND, [], "spf_fail"),
-        (signed(SOUND), [], ""),  # forwarded as it was
-        (signed(SOUND).replace(b"Subject: ", b"Subject: Re: "), [], "spf_fail"),
-        (SOUND, ["_dmarc.example.org"], "dmarc_temperror"),  # it may pass yet
+        (WITH_DMARC, SOUND, [], "spf_fail"),
+        (WITH_DMARC, signed(SOUND), [], ""),  # forwarded as it was
+        (WITH_DMARC, signed(SOUND, d="mail.example.org"), [], ""),  # of the same organization
+        (WITH_DMARC, signed(SOUND, d="example.net"), [], "spf_fail"),
+        (WITH_DMARC, signed(SOUND).replace(b"Subject: ", b"Subject: Re: "), [], "spf_fail"),
+        (WITH_DMARC, SOUND, ["_dmarc.example.org"], "dmarc_temperror"),  # it may pass yet
+        (WITH_DMARC, signed(SOUND), [KEY], "dmarc_temperror"),
+        (SPF_FAILS, SOUND, [], "spf_fail"),
+        (SPF_FAILS, signed(SOUND), [], ""),
+        (SPF_FAILS, signed(SOUND, d="mail.example.org"), [], "spf_fail"),  # nobody says that it is
+        (SPF_FAILS, signed(SOUND, d="example.net"), [], "spf_fail"),
+        (SPF_FAILS, signed(SOUND, d="example.net"), [KEY], "spf_fail"),
+        (SPF_FAILS, signed(SOUND).replace(b"Subject: ", b"Subject: Re: "), [], "spf_fail"),
+        (SPF_FAILS, signed(SOUND, l="0"), [], "spf_fail"),  # anybody could have written the rest
+        (SPF_FAILS, signed(SOUND), [KEY], "spf_fail_temperror"),
+        (SPF_FAILS, SOUND.replace(b"From: ", b"From: eve@example.net, "), [], "dmarc_author"),
     ],
 )
-def test_an_spf_fail_is_made_good_by_dmarc(engine, message, failing, rule):
-    verdict, _ = judge(engine, message, resolver=FakeResolver(ZONES, failing=failing))
+def test_an_spf_fail_is_made_good_by_a_signature_of_the_authors_domain(
+    engine, zones, message, failing, rule
+):
+    verdict, _ = judge(engine, message, resolver=FakeResolver(zones, failing=failing))
     assert verdict.rule == rule
