@@ -41,11 +41,11 @@ ZONES = {
 }
 
 
-def sign_load(size: int, folder: Path) -> Path:
-    """Return a file with the DKIM-Signature for messages of `size` bytes."""
+def sign_load(size: int, folder: Path, *options: str) -> Path:
+    """Return a file with the DKIM-Signature for messages of `size` bytes; `options` are the generator's."""
     dumped = folder / f"message{size}"
     subprocess.run(
-        [f"{BUILD}/smtp_load", "--messages", "0", "--size", str(size), "--dump", str(dumped)],
+        [f"{BUILD}/smtp_load", "--messages", "0", "--size", str(size), "--dump", str(dumped), *options],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     message = dumped.read_bytes()
