@@ -9,7 +9,6 @@ a list means for a client is not known here. RFC 5280 5.1.2.5.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -24,10 +23,12 @@ from relay.revocation.sources import (
     read_sources,
     write_sources,
 )
+from relay.revocation.tasks import Tasks
+from relay.revocation.waiting import next_look, next_try
 from relay.watch import FileWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from relay.ports import Clock
     from relay.settings.revocation import Revocation
 
-__all__ = ["Keeper", "next_look"]
+__all__ = ["Keeper"]
 
 log = structlog.get_logger("gatepost")
 
@@ -79,7 +80,7 @@ class Keeper:
         self._chance = chance
         self._sources: dict[str, Source] = {}
         self._watched: list[tuple[Path, FileWatch, Sequence[Certificate]]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("keeping revocation lists failed")
         self._reading = asyncio.Lock()  # one list at a time is in memory besides those on the wire
 
     async def prepare(self) -> None:
@@ -94,24 +95,13 @@ class Keeper:
 
     def start(self) -> None:
         """Begin to keep the lists new."""
-        self._start_task(self._watch_files())
+        self._tasks.start(self._watch_files())
         if self._settings.fetch:
             self._take_up()
 
     def stop(self) -> None:
         """End all that was begun."""
-        for task in self._tasks:
-            task.cancel()
-
-    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("keeping revocation lists failed", exc_info=error)
+        self._tasks.stop()
 
     def state(self) -> list[dict[str, Any]]:
         """What there is to say of each source, for people."""
@@ -166,7 +156,7 @@ class Keeper:
 
     def _start_source(self, source: Source) -> None:
         self._sources[source.url] = source
-        self._start_task(self._keep(source))
+        self._tasks.start(self._keep(source))
 
     async def _keep(self, source: Source) -> None:
         """Fetch from one address for ever."""
@@ -226,14 +216,13 @@ class Keeper:
 
     def _put_off(self, source: Source, problem: str) -> float:
         """Note a failure, and say so if it is another one than before; return how long to wait."""
-        longest = self._settings.refresh.total_seconds()
-        wait = self._settings.retry.total_seconds() * float(2 ** min(source.failures, 32))
+        wait = next_try(source.failures, self._settings, self._chance())
         source.failures += 1
         if problem != source.problem:
             log.warning("revocation list not refreshed", url=source.url, problem=problem)
             source.problem = problem
             self._tell()
-        return min(wait, longest) * (0.8 + 0.2 * self._chance())
+        return wait
 
     def _remember(self) -> None:
         try:
@@ -279,14 +268,3 @@ class Keeper:
                 self._clock.now(),
                 self._settings.max_crl_bytes,
             )
-
-
-def next_look(now: datetime, until: datetime, settings: Revocation, chance: float) -> float:
-    """Say in how many seconds to look for a newer list.
-
-    When half of what is left of its time is gone, at the longest after `refresh`, and never in less
-    than `retry`; up to a fifth sooner by chance.
-    """
-    left = (until.astimezone(UTC) - now) / 2
-    wait = max(min(left, settings.refresh), min(settings.retry, settings.refresh), timedelta(0))
-    return wait.total_seconds() * (0.8 + 0.2 * chance)

@@ -15,15 +15,15 @@ import structlog
 
 from relay.pki.certificate import MalformedCertificate
 from relay.pki.revocation import Answer, Outcome
-from relay.revocation.keeper import next_look
 from relay.revocation.ocsp_news import News, OcspUrls, Staple, key_of
 from relay.revocation.ocsp_questions import Question, QuestionFolder
 from relay.revocation.ocsp_responders import Exchange
+from relay.revocation.tasks import Tasks
+from relay.revocation.waiting import next_look, next_try
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
-    from typing import Any
 
     from relay.pki.certificate import Certificate
     from relay.ports import Clock
@@ -85,7 +85,7 @@ class OcspKeeper:
         self._show = show
         self._chance = chance
         self._questions: dict[str, Question] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks("asking an OCSP responder failed")
         self._failing: dict[str, set[str]] = {}
 
     # --- life ---------------------------------------------------------------------------------
@@ -117,8 +117,7 @@ class OcspKeeper:
         for question in self._questions.values():
             if question.timer is not None:
                 question.timer.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.stop()
 
     def _take_up(self, question: Question) -> bool:
         """Judge a kept answer anew; return whether the question is still one."""
@@ -203,17 +202,7 @@ class OcspKeeper:
             self._forget(question)
         elif not question.is_asked:
             question.is_asked = True  # from now on: the task begins later
-            self._start_task(self._ask(question))
-
-    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
-
-    def _task_ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("asking an OCSP responder failed", exc_info=error)
+            self._tasks.start(self._ask(question))
 
     async def _ask(self, question: Question) -> None:
         """Ask once, take the answer, and set the time for the next."""
@@ -257,10 +246,9 @@ class OcspKeeper:
         self._ask_in(question, next_look(now, until, self._settings, self._chance()))
 
     def _put_off(self, question: Question) -> None:
-        longest = self._settings.refresh.total_seconds()
-        wait = self._settings.retry.total_seconds() * float(2 ** min(question.failures, 32))
+        wait = next_try(question.failures, self._settings, self._chance())
         question.failures += 1
-        self._ask_in(question, min(wait, longest) * (0.8 + 0.2 * self._chance()))
+        self._ask_in(question, wait)
 
     def _keep(self, question: Question) -> None:
         try:

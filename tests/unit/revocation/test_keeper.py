@@ -10,7 +10,7 @@ from relay.errors import Unavailable
 from relay.net.fetcher import Fetched
 from relay.pki.crl import issuer_ids
 from relay.revocation.folder import CrlFolder
-from relay.revocation.keeper import Keeper, next_look
+from relay.revocation.keeper import Keeper
 from relay.settings.revocation import Revocation, RevocationAuthority
 from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_crl
@@ -183,17 +183,3 @@ def test_a_file_that_is_no_list_is_passed_over(tmp_path):
     path.write_bytes(b"rubbish")
     asyncio.run(keep(tmp_path / "crl", FakeFetcher(b""), lambda *_: True, authority(files=(path,))))
     assert number(tmp_path / "crl") is None
-
-
-@pytest.mark.parametrize(
-    ("left", "chance", "seconds"),
-    [
-        (timedelta(days=7), 1.0, 3600),
-        (timedelta(days=7), 0.0, 2880),
-        (timedelta(hours=1), 1.0, 1800),
-        (timedelta(seconds=4), 1.0, 10),
-        (timedelta(hours=-1), 1.0, 10),
-    ],
-)
-def test_when_to_look_again(left, chance, seconds):
-    assert next_look(NOW, NOW + left, Revocation(), chance) == pytest.approx(seconds)
