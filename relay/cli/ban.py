@@ -1,7 +1,7 @@
 """`gatepost ban`: networks that are refused, for a time or for good; what the policy has put in force, too."""
 
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -10,6 +10,7 @@ import typer
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.operator_acts import operator, put_on_record
 from relay.cli.output import emit, fail, table
+from relay.cli.restriction_options import ReasonOption, end_of
 from relay.cli.shared_state import ask_store
 from relay.cli.site import find_site
 from relay.errors import ConfigurationError
@@ -40,10 +41,7 @@ def add(
         str, typer.Argument(help="192.0.2.7, 192.0.2.0/24 or 2001:db8::/64.", show_default=False)
     ],
     *,
-    reason: Annotated[
-        str,
-        typer.Option(help="Why; for you and the audit, not for the client.", show_default=False),
-    ],
+    reason: ReasonOption,
     duration: Annotated[
         str, typer.Option("--for", help="For how long: 30m, 2h, 7d; else until `ban remove`.")
     ] = "",
@@ -51,8 +49,9 @@ def add(
     as_json: JsonOption = False,
 ) -> None:
     """Refuse a network, on all nodes that share the state, within a second."""
-    now = time.time()
-    subject, until = _network(network), _end(now, duration)
+    now = datetime.now(UTC)
+    subject, end = _network(network), end_of(now, duration)
+    since, until = now.timestamp(), end.timestamp() if end else None
 
     async def act(store: "Store") -> Restriction:
         former = [
@@ -61,13 +60,13 @@ def add(
             if (each.kind, each.subject) == (RestrictionKind.BAN, subject)
         ]
         times = 1 + max((each.times for each in former), default=0)
-        ban = Restriction(RestrictionKind.BAN, subject, reason, operator(), now, until, times)
+        ban = Restriction(RestrictionKind.BAN, subject, reason, operator(), since, until, times)
         await store.restrict(ban)
         return ban
 
     ban = _ask(config, act)
-    end = {"until": _moment(until)} if until is not None else {}
-    put_on_record(find_site(config), "ban.add", subject, reason=reason, **end)
+    ending = {"until": end.isoformat(timespec="seconds")} if end else {}
+    put_on_record(find_site(config), "ban.add", subject, reason=reason, **ending)
     emit(_described(ban), as_json=as_json, human=lambda console: _show(console, [ban]))
 
 
@@ -134,22 +133,6 @@ def _network(text: str) -> str:
     except ValueError as error:
         problem, _, remedy = str(error).partition("; ")
         raise ConfigurationError(problem, remedy=remedy) from None
-
-
-def _end(now: float, duration: str) -> float | None:
-    from relay.settings.values import parse_duration
-
-    if not duration:
-        return None
-    try:
-        found: timedelta = parse_duration(duration)
-        datetime.fromtimestamp(now, UTC) + found
-    except (ValueError, OverflowError):
-        found = timedelta()
-    if not found:
-        remedy = "write it as 30m, 2h or 7d"
-        raise ConfigurationError(f"--for: {duration!r} is no duration", remedy=remedy)
-    return now + found.total_seconds()
 
 
 def _described(restriction: Restriction) -> dict[str, object]:

@@ -8,11 +8,12 @@ import typer
 
 from relay.ca_folder import create_ca
 from relay.ca_lists import CaLists
+from relay.cli.certificate_options import KeyTypeOption
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.output import emit
 from relay.cli.secrets import PassphraseFileOption, read_passphrase
 from relay.cli.site import find_site
-from relay.key_files import KeyType, replace_file
+from relay.key_files import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ def _group() -> None:
 def init(
     *,
     name: Annotated[str, typer.Option(help="The CA's name, as partners will see it.")] = "",
-    key_type: Annotated[KeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
+    key_type: KeyTypeOption = "ec",
     days: Annotated[int, typer.Option(min=1, max=36500, help="How long it is valid.")] = 3650,
     passphrase_file: PassphraseFileOption = None,
     config: ConfigOption = None,

@@ -8,6 +8,13 @@ import typer
 
 from relay.allowlist_file import read_allowlist
 from relay.ca_folder import CaFolder, encode_chain, issue_to_files, valid_from_now
+from relay.cli.certificate_options import (
+    DnsOption,
+    KeyTypeOption,
+    NameArgument,
+    UriOption,
+    names_of,
+)
 from relay.cli.certificate_view import describe, describe_pem, print_description
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
@@ -27,7 +34,7 @@ from relay.cli.partner_guide import exim_lines, postfix_lines
 from relay.cli.secrets import PassphraseFileOption, read_passphrase, read_password
 from relay.cli.site import Site, find_site
 from relay.errors import ConfigurationError
-from relay.key_files import KeyType, load_private_key, refuse_existing, write_new
+from relay.key_files import load_private_key, refuse_existing, write_new
 from relay.pinning import Pinning, prepare_pinning
 from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
 from relay.pki.issuing import (
@@ -38,7 +45,6 @@ from relay.pki.issuing import (
     pack_pkcs12,
     read_request,
 )
-from relay.pki.names import parse_name
 from relay.pki.pins import pin_of
 
 if TYPE_CHECKING:
@@ -52,11 +58,6 @@ _T = TypeVar("_T")
 
 app = typer.Typer(no_args_is_help=True)
 
-NameArgument = Annotated[
-    str, typer.Argument(help="Short name, as acme-billing.", show_default=False)
-]
-DnsOption = Annotated[list[str] | None, typer.Option(help="DNS name in it. Again for more.")]
-UriOption = Annotated[list[str] | None, typer.Option(help="URI in it, as spiffe://acme/billing.")]
 ServerOption = Annotated[
     bool, typer.Option("--server", help="For TLS servers too (an MTA, this relay).")
 ]
@@ -99,7 +100,7 @@ def issue(
     hours: HoursOption = 0,
     crl_url: CrlUrlOption = "",
     ocsp_url: OcspUrlOption = "",
-    key_type: Annotated[KeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
+    key_type: KeyTypeOption = "ec",
     pin: PinOption = False,
     senders: SendersOption = None,
     recipients: RecipientsOption = None,
@@ -310,11 +311,10 @@ class _NewP12:
 
 
 def _subject(name: str, dns: list[str] | None, uri: list[str] | None, *, server: bool) -> Subject:
-    names = [parse_name(f"dns:{each}") for each in dns or ()]
-    names += [parse_name(f"uri:{each}") for each in uri or ()]
+    names = names_of(dns, uri)
     if server and not names:
-        names = [parse_name(f"dns:{name}")]  # no client looks at the CN of a server (RFC 9525 2)
-    return Subject(name, tuple(names), "server" if server else "client")
+        names = names_of([name], None)  # no client looks at the CN of a server (RFC 9525 2)
+    return Subject(name, names, "server" if server else "client")
 
 
 def _pinning(site: Site, name: str, values: dict[str, Any], *, wanted: bool) -> Pinning | None:

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relay.allowlist_file import read_allowlist
+from relay.cli.certificate_options import (
+    DnsOption,
+    KeyTypeOption,
+    NameArgument,
+    UriOption,
+    names_of,
+)
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
     ChainOption,
@@ -24,22 +31,18 @@ from relay.cli.output import emit, table
 from relay.cli.site import Site, find_site
 from relay.errors import ConfigurationError
 from relay.invitations import Invitations
-from relay.key_files import KeyType, read_password_file
+from relay.key_files import read_password_file
 from relay.pinning import prepare_pinning
 from relay.pki.issuing import Subject
-from relay.pki.names import parse_name
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["enroll", "invitations", "invite", "withdraw_invitations"]
 
-DnsOption = Annotated[list[str] | None, typer.Option(help="DNS name in it. Again for more.")]
-UriOption = Annotated[list[str] | None, typer.Option(help="URI in it, as spiffe://acme/billing.")]
-
 
 def invite(
-    name: Annotated[str, typer.Argument(help="Short name, as acme-billing.", show_default=False)],
+    name: NameArgument,
     *,
     hours: Annotated[
         int, typer.Option(min=1, max=24 * 90, help="How long the token can be used.")
@@ -82,11 +85,9 @@ def invite(
         contact=contact,
     )
     pinning = prepare_pinning(site.allowlist, check_name(name), values)
-    names = [parse_name(f"dns:{each}") for each in dns or ()]
-    names += [parse_name(f"uri:{each}") for each in uri or ()]
     valid_for = timedelta(hours=hours)
     token = Invitations(site.ca.folder).invite(
-        Subject(name, tuple(names)),
+        Subject(name, names_of(dns, uri)),
         lifetime=timedelta(days=days) or site.est_lifetime,
         valid_for=valid_for,
         identity=None if pinning.is_known else values,
@@ -133,7 +134,7 @@ def enroll(
         str,
         typer.Option(help="Or the SHA-256 of its root, as you were told.", show_default=False),
     ] = "",
-    key_type: Annotated[KeyType, typer.Option(help="ec is P-256, rsa has 3072 bits.")] = "ec",
+    key_type: KeyTypeOption = "ec",
     out: Annotated[Path, typer.Option(help="Folder for the files.")] = Path(),
     as_json: JsonOption = False,
 ) -> None:

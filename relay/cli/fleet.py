@@ -6,9 +6,9 @@ nothing of why they are imposed.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from relay.cli.shared_state import use_store
 from relay.errors import GatepostError
 
 if TYPE_CHECKING:
@@ -51,17 +51,6 @@ def lift(site: Site, kind: RestrictionKind, subject: str) -> bool:
 
 
 def _ask(site: Site, act: Callable[[Store], Awaitable[_T]]) -> _T:
-    from relay.state.opening import open_store
-
     assert site.state is not None
     assert site.state_dir is not None
-    state, folder = site.state, site.state_dir
-
-    async def asked() -> _T:
-        store = open_store(state, folder)
-        try:
-            return await act(store)
-        finally:
-            await store.close()
-
-    return asyncio.run(asked())
+    return use_store(site.state, site.state_dir, act)

@@ -8,6 +8,7 @@ import typer
 
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.output import emit, fail, progress
+from relay.cli.since_option import SinceOption, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,9 +35,7 @@ def _group() -> None:
 @app.command()
 def suggest(
     *,
-    since: Annotated[
-        str, typer.Option(help="How far back: 7d, 12h, or a date such as 2026-01-31.")
-    ] = "30d",
+    since: SinceOption = "30d",
     percentile: Annotated[
         float, typer.Option(help="How many of all hours and days must fit.", min=50, max=100)
     ] = 99,
@@ -47,7 +46,6 @@ def suggest(
     as_json: JsonOption = False,
 ) -> None:
     """Propose limits from what is on record: TOML for a policy file. Exit code 1: no mail is."""
-    from relay.cli.policy_replay import moment
     from relay.policy.suggestion import Traffic, would_wait
 
     settings = load_configuration(config).settings

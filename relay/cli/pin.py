@@ -1,6 +1,6 @@
 """`gatepost pin`: who is let in, by which key. Edits the allowlist; comments in it stay."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ from relay.cli.identity_options import (
 )
 from relay.cli.operator_acts import operator, put_on_record
 from relay.cli.output import emit, fail, progress, table
+from relay.cli.restriction_options import ReasonOption, end_of
 from relay.cli.site import Site, find_site
 from relay.errors import ConfigurationError, GatepostError
 from relay.model import Identity, Restriction, RestrictionKind, Suspension
@@ -141,10 +142,7 @@ def remove(
 def suspend(
     name: NameArgument,
     *,
-    reason: Annotated[
-        str,
-        typer.Option(help="Why; for you and the audit, not for the client.", show_default=False),
-    ],
+    reason: ReasonOption,
     duration: Annotated[
         str, typer.Option("--for", help="For how long: 30m, 2h, 7d; else until `pin restore`.")
     ] = "",
@@ -154,7 +152,7 @@ def suspend(
     """Refuse an identity for now, with 550 5.7.13; its live sessions end within a second, on all nodes."""
     site = find_site(config)
     now = datetime.now(UTC).replace(microsecond=0)
-    until = now + _duration(duration) if duration else None
+    until = end_of(now, duration)
     suspension = Suspension(reason, operator(), now, until)
     with progress("editing the allowlist"):
         suspend_identity(site.allowlist, name, suspension)
@@ -205,20 +203,6 @@ def restore(name: NameArgument, config: ConfigOption = None, as_json: JsonOption
     _answer(site.allowlist, name, as_json=as_json)
     if problem:
         fail(problem)
-
-
-def _duration(text: str) -> timedelta:
-    from relay.settings.values import parse_duration
-
-    try:
-        found: timedelta = parse_duration(text)
-        is_sound = datetime.now(UTC) + found > datetime.now(UTC)
-    except (ValueError, OverflowError):
-        is_sound = False
-    if not is_sound:
-        remedy = "write it as 30m, 2h or 7d"
-        raise ConfigurationError(f"--for: {text!r} is no duration", remedy=remedy)
-    return found
 
 
 @app.command("list")

@@ -3,7 +3,7 @@
 Decides again what the audit trail holds, from the facts in it; asks nobody and changes nothing.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.output import emit, fail, progress, table
-from relay.errors import ConfigurationError
+from relay.cli.since_option import SinceOption, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,9 +28,6 @@ __all__ = ["diff", "moment", "replay"]
 _DIFFERENT = 1
 _TELL_EVERY = 2_000
 
-SinceOption = Annotated[
-    str, typer.Option(help="How far back: 7d, 12h, or a date such as 2026-01-31.")
-]
 RowsOption = Annotated[int, typer.Option("--rows", help="How many rows of each table.", min=1)]
 
 
@@ -120,25 +117,6 @@ def _pasts(trail: Path, since: datetime, choice: "Choice") -> "Iterator[Past]":
     for record in records(trail, since=since):
         if record.get("time", "") >= first and (past := remember(record, stage_of)) is not None:
             yield past
-
-
-def moment(text: str) -> datetime:
-    """Read how far back an operator wants to look. Raises ConfigurationError."""
-    from relay.settings.values import parse_duration
-
-    now = datetime.now(UTC)
-    try:
-        back: timedelta = parse_duration(text)
-        return now - back
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"--since {text} is no time", remedy="write 7d, 12h or 2026-01-31"
-        ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 # --- what is said -----------------------------------------------------------------------------------
