@@ -9,6 +9,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from relay import catalogue
+from relay.checks import identity as identity_check
+from relay.checks import rate
 from relay.errors import Unavailable
 from relay.inbound.authentication_results import AuthenticationResults
 from relay.inbound.judging import Panel
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from relay.checks.reputation import Settings as Reputation
-    from relay.model import Identity, Network
+    from relay.model import Identity, Network, Tier
     from relay.policy.check import Tools
     from relay.policy.engine import Engine
     from relay.policy.restrictions import Restrictions
@@ -49,12 +51,14 @@ class LivePolicies:
 
     def __init__(self, policies: Policies) -> None:
         self._engines: Mapping[tuple[str, Stack], Engine] = {}
+        self._by_tier: dict[tuple[Engine, Tier | None], Engine] = {}
         self.replace(policies)
 
     def replace(self, policies: Policies) -> None:
         """Put other rules in force, for live sessions from their next command on."""
         self.stacks = policies.stacks
         self._previous, self._engines = self._engines, policies.engines
+        self._by_tier.clear()
 
     def engine(self, listener: str, identity: Identity | None) -> Engine:
         """Return the rules for a listener's clients, with those of an identity over them.
@@ -67,7 +71,17 @@ class LivePolicies:
         engine = self._engines.get(key) or self._previous.get(key)
         if engine is None:
             raise Unavailable(f"policy {key} is not loaded")
-        return engine
+        tier = identity.tier if identity is not None else None
+        narrow = self._by_tier.get((engine, tier))
+        if narrow is None:
+            narrow = self._by_tier[engine, tier] = _for_tier(engine, tier)
+        return narrow
+
+
+def _for_tier(engine: Engine, tier: Tier | None) -> Engine:
+    """What holds for clients of a tier: most rules are about strangers, or about limits that they don't have."""
+    limits = tuple(rate.limits_for(tier, engine.limits))
+    return engine.given(identity_check.foreseen(tier) | rate.foreseen(limits), limits)
 
 
 def make_panel(settings: Checks, tools: Tools) -> Panel:

@@ -14,13 +14,13 @@ from relay.settings.table import Table
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.model import Address, Identity
+    from relay.model import Address, Identity, Tier
     from relay.policy.case import Case
     from relay.policy.check import Tools
     from relay.policy.facts import Value
     from relay.ports import Clock
 
-__all__ = ["FACTS", "IdentityCheck", "Settings", "build"]
+__all__ = ["FACTS", "IdentityCheck", "Settings", "build", "foreseen"]
 
 _DAY_SECONDS: Final = 86_400
 
@@ -95,6 +95,11 @@ def build(_: Settings, tools: Tools) -> IdentityCheck:
     return IdentityCheck(tools.clock)
 
 
+def foreseen(tier: Tier | None) -> dict[str, Value]:
+    """What the check will say of any client of a tier, and of any without an identity."""
+    return {"identity.known": tier is not None, "identity.tier": tier.value if tier else ""}
+
+
 class IdentityCheck:
     """Reports at once (`policy.check.Check`)."""
 
@@ -117,9 +122,8 @@ class IdentityCheck:
                 "identity.authors": tuple(map(str, case.authors or ())),
             }
         return {
-            "identity.known": identity is not None,
+            **foreseen(identity.tier if identity else None),
             "identity.name": identity.name if identity else "",
-            "identity.tier": identity.tier.value if identity else "",
             "identity.status": case.decision.status.value if case.decision else "",
             "identity.age_days": self._age_days(case, identity) if identity else 0,
             "identity.may_connect": identity is None or _may_connect(identity, case),

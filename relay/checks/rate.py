@@ -15,18 +15,20 @@ from typing import TYPE_CHECKING, Final
 from relay.model import Charge
 from relay.policy.facts import Fact, FactType, Missing, Stage
 from relay.policy.limits import UNKNOWN_TIER, Count
+from relay.policy.prepaid import Account, most_in_advance
 from relay.settings.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from relay.model import Tier
     from relay.policy.case import Case
     from relay.policy.check import Tools
     from relay.policy.facts import Value
     from relay.policy.limits import Limit
     from relay.ports import Clock, Store
 
-__all__ = ["FACTS", "RateCheck", "Settings", "build"]
+__all__ = ["FACTS", "RateCheck", "Settings", "build", "foreseen", "limits_for"]
 
 _WORDS: Final = {
     Stage.CONNECT: ("connect_", "connections, and what is asked for with them"),
@@ -70,12 +72,35 @@ def build(_settings: Settings, tools: Tools) -> RateCheck:
     return RateCheck(tools.store, tools.clock)
 
 
+def limits_for(tier: Tier | None, limits: Mapping[Stage, tuple[Limit, ...]]) -> Iterator[Limit]:
+    """Return the limits that there are for clients of a tier, None for those without an identity."""
+    word = tier.value if tier else UNKNOWN_TIER
+    for here in limits.values():
+        yield from (limit for limit in here if limit.rates_for(word))
+
+
+def foreseen(limits: Iterable[Limit]) -> dict[str, Value]:
+    """What the check will say where there are no other limits: there is room at all other stages."""
+    limited = {limit.stage for limit in limits}
+    return {
+        name: value
+        for stage, room in _ROOM.items()
+        if stage not in limited
+        for name, value in room.items()
+    }
+
+
 class RateCheck:
-    """Charges the limits of a stage, once (`policy.check.WaitingCheck`)."""
+    """Charges the limits of a stage, once (`policy.check.WaitingCheck`).
+
+    Who sends much has units of large limits bought in advance (`policy/prepaid.py`): one call of the store
+    for many messages.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._accounts: dict[tuple[Charge, ...], Account] = {}
 
     keeps_time = True
 
@@ -87,7 +112,13 @@ class RateCheck:
         if report is not None:
             return report
         limits, tier = case.limits.get(stage, ()), _tier(case)
-        return None if any(limit.rates_for(tier) for limit in limits) else _ROOM[stage]
+        if not any(limit.rates_for(tier) for limit in limits):
+            return _ROOM[stage]
+        account = self._accounts.get(_units(limits, tier, case.facts))
+        if account is None or not account.take(self._clock.monotonic()):
+            return None
+        report = case.charged[stage] = _ROOM[stage]
+        return report
 
     async def gather(
         self, case: Case, stage: Stage, _wanted: frozenset[str]
@@ -99,12 +130,12 @@ class RateCheck:
         return report
 
     async def _charge(self, case: Case, stage: Stage) -> Mapping[str, Value]:
-        tier = _tier(case)
+        tier, limits = _tier(case), case.limits.get(stage, ())
         now = self._clock.now().timestamp()
         first_met: list[str] = []
         owners: list[Limit] = []
         charges: list[Charge] = []
-        for limit in case.limits.get(stage, ()):
+        for limit in limits:
             subject = _subject(limit, case.facts)
             if type(subject) is Missing:
                 return dict.fromkeys(_NAMES[stage], subject)
@@ -122,13 +153,36 @@ class RateCheck:
             owners += [limit] * len(own)
         if not charges:
             return _ROOM[stage]
-        waits = await self._store.spend(charges, now)
+        spend = self._buy if all(limit.is_one_each for limit in limits) else self._store.spend
+        waits = await spend(tuple(charges), now)
         if wait := max(waits):
             return _exceeded(stage, owners[waits.index(wait)], wait)
         for met in first_met:
             await self._store.put(met, b"", now + _MET_SECONDS)
         case.settled.update(limit.name for limit in owners if _is_of_handshake(limit))
         return _ROOM[stage]
+
+    async def _buy(self, charges: tuple[Charge, ...], now: float) -> Sequence[float]:
+        """Charge one unit of each, and buy more in advance for who comes often."""
+        most = most_in_advance(charges)
+        if most < 2:
+            return await self._store.spend(charges, now)
+        account = self._accounts.get(charges)
+        if account is None:
+            if len(self._accounts) >= _MAX_ACCOUNTS:
+                self._accounts.clear()
+            account = self._accounts[charges] = Account()
+        units = account.order(most, self._clock.monotonic())
+        if units == 1:
+            return await self._store.spend(charges, now)
+        waits = await self._store.spend(_times(charges, units), now)
+        if any(waits):  # the last ones are bought one by one
+            return await self._store.spend(charges, now)
+        account.left += units - 1
+        return waits
+
+
+_MAX_ACCOUNTS: Final = 4_096
 
 
 def _tier(case: Case) -> str:
@@ -142,6 +196,22 @@ def _charges(limit: Limit, tier: str, subject: str) -> tuple[Charge, ...]:
         Charge(f"{limit.name}/{rate.period:g}:{subject}", 1, rate.limit, rate.period)
         for rate in limit.rates_for(tier)
     )
+
+
+@lru_cache(maxsize=4096)
+def _times(charges: tuple[Charge, ...], units: int) -> tuple[Charge, ...]:
+    return tuple(charge._replace(cost=units) for charge in charges)
+
+
+def _units(limits: tuple[Limit, ...], tier: str, facts: Mapping[str, Value]) -> tuple[Charge, ...]:
+    """One unit of each limit; empty if that is not what it is about, or not known yet."""
+    charges: list[Charge] = []
+    for limit in limits:
+        subject = _subject(limit, facts)
+        if not limit.is_one_each or type(subject) is Missing:
+            return ()
+        charges += _charges(limit, tier, subject) if subject else ()
+    return tuple(charges)
 
 
 def _with_cost(charges: tuple[Charge, ...], limit: Limit, case: Case) -> tuple[Charge, ...]:

@@ -130,6 +130,7 @@ class Judging:
         if plan is None:
             return COMPLIANT
         facts = self._facts_at(stage)
+        facts.update(plan.given)
         case.facts, case.limits = facts, engine.limits
         outcome = plan.judge(facts)
         while outcome.pending:

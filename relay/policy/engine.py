@@ -9,6 +9,7 @@ the rule holds. Knows nothing of sessions and checks.
 from __future__ import annotations
 
 from operator import itemgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from relay.policy.facts import Fact, Facts, Missing, Stage
@@ -40,6 +41,7 @@ UNAVAILABLE: Final = Reply(451, "4.3.0", ("This can't be checked now, try again 
 """The answer if a rule can't be evaluated: never "passed"."""
 
 _NOT_FOUND_OUT: Final = Missing("not found out")
+_NOTHING_GIVEN: Final[Mapping[str, Value]] = MappingProxyType({})
 _STAGES: Final = tuple(Stage)
 _MAX_REMEMBERED: Final = 1024
 _JOINED_RULES: Final = 32
@@ -136,27 +138,38 @@ class _Condition:
 
 
 class Plan:
-    """The rules of one stage, and the facts they name.
+    """The rules of one stage, the facts they name, and those of them that are `given` beforehand.
 
-    Hardly ever any rule has a say. So all conditions are asked at once first, joined by `||`: for 30 rules
-    that costs a fifth of asking them one by one, which is done if any may hold.
+    Rules that can't hold, given those, are left out. Of the others hardly ever one has a say either. So all
+    conditions are asked at once first, joined by `||`: for 30 rules that costs a fifth of asking them one by
+    one, which is done if any may hold.
     """
 
-    __slots__ = ("_conditions", "_joined", "_language", "_memory", "names", "stage")
+    __slots__ = ("_conditions", "_joined", "_language", "_memory", "_names", "given")
 
-    def __init__(self, stage: Stage, rules: tuple[Rule, ...], language: Language) -> None:
-        self.stage = stage
-        self.names = frozenset[str]().union(*(rule.when.facts for rule in rules))
+    def __init__(
+        self, rules: tuple[Rule, ...], language: Language, given: Mapping[str, Value]
+    ) -> None:
+        named = frozenset[str]().union(*(rule.when.facts for rule in rules))
+        self.given = {name: value for name, value in given.items() if name in named}
+        if self.given:
+            certain = language.activation(self.given)
+            rules = tuple(rule for rule in rules if rule.when.evaluate(certain) is not False)
+        self._names = frozenset[str]().union(*(rule.when.facts for rule in rules))
         self._conditions = tuple(map(_Condition, rules))
         self._joined = tuple(
             language.any_of(rule.when for rule in rules[start : start + _JOINED_RULES])
             for start in range(0, len(rules), _JOINED_RULES)
         )
         self._language = language
-        self._memory: _Memory[Outcome] = _Memory(self.names)
+        self._memory: _Memory[Outcome] = _Memory(self._names - self.given.keys())
 
     def judge(self, facts: Facts) -> Outcome:
-        """Ask the rules; what the outcome depends on and nobody has asked for yet is `pending`."""
+        """Ask the rules; what the outcome depends on and nobody has asked for yet is `pending`.
+
+        Args:
+            facts: with all that are `given`.
+        """
         key = self._memory.pick(facts)
         outcome = self._memory.get(key)
         if outcome is None:
@@ -166,7 +179,7 @@ class Plan:
 
     def answers(self, facts: Facts) -> tuple[tuple[Rule, bool | None], ...]:
         """Return for each rule whether it holds; None if that hangs on what is not known."""
-        named = {name: facts[name] for name in self.names}
+        named = {name: facts[name] for name in self._names}
         activation = self._language.activation(named)
         return tuple(
             (each.rule, each.answer(facts, lambda: activation)) for each in self._conditions
@@ -177,11 +190,11 @@ class Plan:
 
         def activation() -> Any:  # made only if a condition has to be evaluated
             if not prepared:
-                named = {name: facts[name] for name in self.names}
+                named = {name: facts[name] for name in self._names}
                 prepared.append(self._language.activation(named))
             return prepared[0]
 
-        if facts.keys() >= self.names and all(
+        if facts.keys() >= self._names and all(
             joined.evaluate(activation()) is False for joined in self._joined
         ):
             return NOTHING
@@ -213,10 +226,21 @@ class Plan:
 
 
 class Engine:
-    """One set of rules, asked stage by stage."""
+    """One set of rules, asked stage by stage.
+
+    Args:
+        rules: in the order in which they are asked.
+        language: what their conditions are written in.
+        limits: what is counted.
+        given: facts that are the same in all cases that it is asked about.
+    """
 
     def __init__(
-        self, rules: Iterable[Rule], language: Language, limits: Iterable[Limit] = ()
+        self,
+        rules: Iterable[Rule],
+        language: Language,
+        limits: Iterable[Limit] = (),
+        given: Mapping[str, Value] = _NOTHING_GIVEN,
     ) -> None:
         self.rules = tuple(rules)
         self._language = language
@@ -229,7 +253,7 @@ class Engine:
         self._plans: dict[Stage, Plan | None] = {}
         for stage in Stage:
             here = tuple(rule for rule in self.rules if rule.at is stage)
-            self._plans[stage] = Plan(stage, here, language) if here else None
+            self._plans[stage] = Plan(here, language, given) if here else None
         self.tag_headers = frozenset(
             rule.tag.header.lower().encode() for rule in self.rules if rule.tag
         )
@@ -243,6 +267,12 @@ class Engine:
         """Return an engine with some of the rules."""
         limits = (limit for here in self.limits.values() for limit in here)
         return Engine(filter(keep, self.rules), self._language, limits)
+
+    def given(self, facts: Mapping[str, Value], limits: Iterable[Limit]) -> Engine:
+        """Return an engine for cases that have some facts in common, and the limits that hold for them."""
+        engine = Engine(self.rules, self._language, limits, facts)
+        engine.tag_headers = self.tag_headers
+        return engine
 
     def askable(self, pending: tuple[Need, ...], facts: Facts) -> tuple[Need, ...]:
         """Return what of the facts in question can be asked for now.
@@ -263,7 +293,7 @@ class Engine:
         plan = self._plans[stage]
         if plan is None:
             return COMPLIANT
-        known = Facts(facts)
+        known = Facts({**facts, **plan.given})
         while pending := (outcome := plan.judge(known)).pending:
             for need in pending:
                 known.update(dict.fromkeys(need.facts, _NOT_FOUND_OUT))

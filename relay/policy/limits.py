@@ -89,6 +89,11 @@ class Limit:
         """Whether it counts one each time that it is asked for."""
         return self.count not in _NOT_PLAIN
 
+    @property
+    def is_one_each(self) -> bool:
+        """Whether that is known without asking what was counted before."""
+        return self.is_plain and self.count is not Count.NEW_RECIPIENTS
+
     def rates_for(self, tier: str) -> tuple[Rate, ...]:
         """Return what holds for clients of a tier; nothing: they are not limited."""
         return self.tiers.get(tier, self.rates)

@@ -1,18 +1,33 @@
 """The policy in force: which rules for whom, and whom no rule may ban."""
 
 from datetime import timedelta
+from random import Random
 
 import pytest
 
 from relay import catalogue
+from relay.checks import rate
+from relay.checks.identity import IdentityCheck
+from relay.checks.rate import RateCheck
 from relay.errors import Unavailable
 from relay.live_policy import LivePolicies, make_consequences, make_panel
-from relay.model import Endpoint, Identity, Restriction, RestrictionKind
+from relay.model import Endpoint, Identity, Restriction, RestrictionKind, Tier
+from relay.policy.case import Case
+from relay.policy.facts import Facts, FactType, Stage
 from relay.policy.restrictions import Restrictions
 from relay.policy_files import load_policies
 from relay.settings import Settings
+from relay.state.memory import MemoryStore
 from tests.kit.checks import tools
+from tests.kit.services import FakeClock
 
+VALUES = {
+    FactType.BOOL: [True, False],
+    FactType.INT: [-1, 0, 1, 1_000_000],
+    FactType.DOUBLE: [-100.0, 0.0, 1.5],
+    FactType.STRING: ["", "x", "fail", "pass", "temperror", "permerror", "reject", "quarantine"],
+    FactType.STRINGS: [(), ("too_deep",), ("a", "b")],
+}
 FILES = {"own.toml": "", "new.toml": "", "x.toml": ""}
 OWN = Identity("own", policy=("own.toml",))
 NEW = Identity("new", policy=("new.toml",))
@@ -25,8 +40,8 @@ def policies(*additions):
 def test_an_identity_has_its_own_rules():
     live = LivePolicies(policies(OWN.policy))
     nobody, somebody = live.engine("partners", None), live.engine("partners", OWN)
-    assert live.engine("partners", Identity("plain")) is nobody
-    assert somebody is not nobody
+    assert live.engine("partners", Identity("plain")).rules is nobody.rules
+    assert somebody.rules is not nobody.rules
 
 
 def test_rules_that_are_not_there_yet_are_never_passed_over():
@@ -39,7 +54,49 @@ def test_rules_stay_until_the_allowlist_that_named_them_has_gone_too():
     before = live.engine("partners", OWN)
     live.replace(policies(NEW.policy))
     assert live.engine("partners", NEW)
-    assert live.engine("partners", OWN) is before
+    assert live.engine("partners", OWN).rules is before.rules
+
+
+def test_the_rules_for_a_tier_are_narrowed_to_it_once():
+    live = LivePolicies(policies())
+    acme, globex = (Identity(name, tier=Tier.VERIFIED) for name in ("acme", "globex"))
+    assert live.engine("partners", acme) is live.engine("partners", globex)
+    assert live.engine("partners", acme) is not live.engine("partners", None)
+
+
+@pytest.mark.parametrize("tier", [None, *Tier])
+def test_narrowed_rules_come_to_the_same_verdicts(tier):
+    """Whatever the facts that are left open, for the policy that comes with the relay."""
+    whole = load_policies({"public": ("defaults",)}, FILES.__getitem__)
+    identity = Identity("acme", tier=tier) if tier else None
+    narrow = LivePolicies(whole).engine("public", identity)
+    full = whole.engines["public", ()]
+    assert any(
+        narrow.plan(stage).answers(Facts()) != full.plan(stage).answers(Facts())
+        for stage in (Stage.SENDER, Stage.MESSAGE)
+    ), "some rule was left out"
+    case = Case(peer=Endpoint("192.0.2.1", 1), listener="public", identity=identity)
+    known = IdentityCheck(FakeClock()).report(case, Stage.HELLO, frozenset())
+    # What is asked of the check is what was foreseen of it.
+    room = RateCheck(MemoryStore(), FakeClock())
+    for stage in Stage:
+        assert room.at_once(case, stage, frozenset()) is not None
+    drawn = Random(7)
+    refused = 0
+    for _ in range(300):
+        facts = dict(known)
+        for fact in catalogue.facts().values():
+            if fact.name not in facts and drawn.random() < 0.9:
+                facts[fact.name] = drawn.choice(VALUES[fact.type])
+        for limited in Stage:
+            limits = rate.limits_for(tier, full.limits)
+            if limited not in {limit.stage for limit in limits}:
+                facts |= room.at_once(case, limited, frozenset())
+        for stage in Stage:
+            verdict = full.judge(stage, facts)
+            assert narrow.judge(stage, facts) == verdict, (stage, facts)
+            refused += verdict.reply is not None
+    assert refused
 
 
 @pytest.fixture

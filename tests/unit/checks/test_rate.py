@@ -216,6 +216,93 @@ def test_without_a_limit_for_this_client_the_answer_is_there_at_once():
     assert at_once(Stage.SENDER, charged={Stage.SENDER: found}) == found
 
 
+# --- bought in advance ------------------------------------------------------------------------------
+
+
+class Counting(MemoryStore):
+    calls = 0
+
+    async def spend(self, charges, now):
+        self.calls += 1
+        return await super().spend(charges, now)
+
+
+def send(counter, times, *, every=0.001, **facts):
+    """Ask as the session does: at once first. How many were admitted."""
+    case = Case(peer=Endpoint("192.0.2.1", 1), listener="public")
+    case.facts, case.limits = Facts(ACME | facts), counter.engine.limits
+
+    async def ask():
+        for _ in range(times):
+            case.charged.clear()
+            report = counter.check.at_once(case, Stage.SENDER, frozenset())
+            if report is None:
+                report = await counter.check.gather(case, Stage.SENDER, frozenset())
+            again = counter.check.at_once(case, Stage.SENDER, frozenset())
+            assert again == report, "charged once"
+            counter.clock.advance(timedelta(seconds=every))
+            yield not report["rate.exceeded"]
+
+    async def count():
+        return [admitted async for admitted in ask()].count(True)
+
+    return asyncio.run(count())
+
+
+def test_who_sends_much_asks_the_store_seldom():
+    store = Counting()
+    assert send(Counter(limit("1000000/1d"), store), 1000) == 1000
+    assert store.calls < 30
+
+
+@pytest.mark.parametrize("rate", ["100/1h", "1999/1h"])
+def test_small_limits_are_counted_one_by_one(rate):
+    store = Counting()
+    send(Counter(limit(rate), store), 50)
+    assert store.calls == 50
+
+
+def test_who_sends_seldom_is_charged_for_what_it_sends():
+    store = Counting()
+    send(Counter(limit("1000000/1d"), store), 50, every=2.0)
+    assert store.calls == 50
+
+
+@pytest.mark.parametrize("rate", ["2000/1d", "5000/1d", "20000/1d"])
+def test_a_large_limit_admits_just_as_many_as_it_says(rate):
+    counter = Counter(limit(rate))
+    allowed = int(rate.partition("/")[0])
+    assert allowed <= send(counter, allowed + 500, every=0.0001) <= allowed + 2
+
+
+@given(st.integers(2, 5), st.lists(st.tuples(st.integers(0, 1), st.integers(0, 900)), max_size=40))
+@settings(deadline=None, max_examples=40)
+def test_workers_together_admit_no_more_and_lose_a_thousandth_each(workers, bursts):
+    store = MemoryStore()
+    counters = [Counter(limit("4000/365d"), store) for _ in range(workers)]
+    admitted = sum(send(counters[which], size) for which, size in bursts)
+    asked = sum(size for _, size in bursts)
+    # Whenever somebody falls silent, what it has in hand is lost: 4 units at most.
+    assert min(asked, 4000 - 4 * len(bursts)) <= admitted <= 4001
+
+
+def test_what_was_bought_in_advance_lapses():
+    store = Counting()
+    counter = Counter(limit("1000000/1d"), store)
+    send(counter, 100)
+    counter.clock.advance(timedelta(seconds=2))
+    before = store.calls
+    send(counter, 1)
+    assert store.calls == before + 1
+
+
+def test_each_client_has_an_account_of_its_own():
+    store = Counting()
+    counter = Counter(limit("2000/365d"), store)
+    assert send(counter, 2500) <= 2001
+    assert send(counter, 10, **{"sender.domain": "globex.example"}) == 10
+
+
 # --- through the rules ------------------------------------------------------------------------------
 
 RULE = """
