@@ -6,6 +6,9 @@ is how senders are forged. Envelope addresses have a grammar of their own, in `s
     address-list = address *("," [address])
     address      = mailbox | phrase ":" [mailbox *("," [mailbox])] ";"
     mailbox      = addr-spec | [phrase] "<" [route ":"] addr-spec ">"
+
+One form beyond it is read, for much software writes it: `Jo [ACME] <jo@example.org>`, specials in a display name
+that is not quoted, where there is one "@" in all, so that no reader can find another address.
 """
 
 from __future__ import annotations
@@ -33,6 +36,11 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _IN_COMMENT: Final = re.compile(r"[()]|\\.", re.DOTALL)
+_DOT_ATOM: Final = r"{0}(?:\.{0})*".format(r"[^][\x00-\x20\x7f()<>:;@\\,.\"\ud800-\udfff]+")
+# No comma and no group: of a bare word beside the address some MTAs make an address of their own domain.
+_UNQUOTED: Final = re.compile(
+    rf"[^\x00-\x08\x0a-\x1f\x7f<>@,:;]*<({_DOT_ATOM})@({_DOT_ATOM})>[ \t]*"
+)
 
 _WORDS: Final = frozenset({"atom", "quoted"})
 _ATOMS: Final = frozenset({"atom"})
@@ -59,8 +67,25 @@ def _parsed(text: str) -> tuple[Address, ...] | None:
     try:
         found = _addresses(_tokens(text))
     except _Unreadable:
-        return None
+        found = _only_address(text)
     return tuple(found) or None
+
+
+def _only_address(text: str) -> list[Address]:
+    """Return the one address of a value that is no list by the grammar, for what its display name holds."""
+    match = _UNQUOTED.fullmatch(text)
+    found = Address(match[1], match[2]) if match else None
+    return [found] if found and _is_sound(found) else []
+
+
+def _is_sound(address: Address) -> bool:
+    """Whether all readers read the same.
+
+    No control characters, no bytes that were no UTF-8, and no encoded words, which some decode before
+    they look for the "@" (RFC 2047 5: they can't stand in an address).
+    """
+    text = str(address)
+    return text.isprintable() and "?=" not in text.partition("=?")[2]
 
 
 _MAX_CHARACTERS: Final = 8 * 1024  # 2 us each at worst, and the loop is held so long
@@ -93,6 +118,8 @@ def _end_of_comment(text: str, position: int) -> int:
         elif match[0] == ")":
             depth -= 1
             if not depth:
+                if "@" in text[position : match.start()]:  # some look for addresses there, too
+                    break
                 return match.end()
     raise _Unreadable
 
@@ -173,7 +200,7 @@ def _addr_spec(words: list[Token]) -> Address:
         found = Address(_dotted(local, _WORDS), domain[0][1])
     else:
         found = Address(_dotted(local, _WORDS), _dotted(domain, _ATOMS))
-    if not str(found).isprintable():  # control characters, or bytes that were no UTF-8
+    if not _is_sound(found):
         raise _Unreadable
     return found
 

@@ -156,6 +156,9 @@ FOREIGN = "192.0.2.99"
         (message("a@news.reject.example"), "x@plain.example", FOREIGN, 250, ""),  # sp=none
         (message("a@tried.example"), "x@plain.example", FOREIGN, 250, ""),  # t=y
         (message("a@plain.example"), "x@plain.example", FOREIGN, 250, ""),
+        (message("Jo [ACME] <a@plain.example>"), "x@plain.example", FOREIGN, 250, ""),  # many write it, one address in all
+        (message("Jo [b@reject.example] <a@plain.example>"), "x@plain.example", FOREIGN, 554, "5.6.0 The message needs one From field"),
+        (message("<=?utf-8?q?b=40reject.example?=@plain.example>"), "x@plain.example", FOREIGN, 554, "5.6.0 The message needs one From field"),
         (message("a@plain.example"), "x@hard.example", FOREIGN, 550, "5.7.23 hard.example does not let 192.0.2.99"),
         (message("a@hard.example"), "a@hard.example", FOREIGN, 550, "5.7.23 hard.example does not let 192.0.2.99"),
         (by("hard.example", message("a@hard.example")), "a@hard.example", FOREIGN, 250, ""),  # forwarded

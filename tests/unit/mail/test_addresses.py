@@ -33,6 +33,19 @@ READABLE = {
     "alice@[IPv6:2001:db8::1]": ["alice@[IPv6:2001:db8::1]"],
     "<@relay.example,@other.example:alice@example.org>": ["alice@example.org"],
     "a+b=c/d!e{f}~g@example.org": ["a+b=c/d!e{f}~g@example.org"],
+    "a=b?c=?d@example.org": ["a=b?c=?d@example.org"],  # no encoded word
+    # Specials in a display name without quotes: no standard allows them, much software writes them.
+    "[x] <alice@example.org>": ["alice@example.org"],
+    "Alice [ACME] <alice@example.org>": ["alice@example.org"],
+    "Alice (Sales) [ACME]<alice@example.org> ": ["alice@example.org"],
+    "renovate[bot] <alice@example.org>": ["alice@example.org"],
+    "Jürgen [x]\t<alice@bücher.example>": ["alice@bücher.example"],
+    "J\udcfcrgen [x] <alice@example.org>": ["alice@example.org"],
+    "AC\\ME <alice@example.org>": ["alice@example.org"],
+    '\\"Alice\\" <alice@example.org>': ["alice@example.org"],
+    '3.5" disks <alice@example.org>': ["alice@example.org"],
+    "alice) <alice@example.org>": ["alice@example.org"],
+    "Alice (Sales <alice@example.org>": ["alice@example.org"],
     # In a display name without quotes: whoever reads the message sees it.
     "ceo@bank.example <alice@example.org>": ["ceo@bank.example", "alice@example.org"],
 }
@@ -59,10 +72,8 @@ UNREADABLE = [
     "alice@example.org.",
     'alice@"example.org"',
     "alice@[192.0.2.1].org",
-    "[x] <alice@example.org>",
     '"alice@example.org',
     "alice@example.org (unclosed",
-    "alice) <alice@example.org>",
     "Board: alice@example.org",
     "Board: Inner: alice@example.org;;",
     "alice@example.org;",
@@ -79,6 +90,52 @@ UNREADABLE = [
     "ali\udcffce@example.org",
     '"ali\udcffce"@example.org',
     '"a\tb"@example.org',
+    # Encoded words: whoever decodes them first reads ceo@bank.example (RFC 2047 5).
+    "=?utf-8?q?ceo=40bank.example?=@example.org",
+    "<=?utf-8?q?ceo=40bank.example=3e?=@example.org>",
+    '"=?utf-8?q?ceo=40bank.example?="@example.org',
+    "Alice <alice@=?utf-8?q?bank.example?=.example.org>",
+    "=?utf-8?q?ceo=40bank.example?=",
+    "Alice [x] <=?utf-8?q?ceo=40bank.example?=@example.org>",
+    # Addresses in comments, which some readers take for the real one.
+    "alice@example.org (ceo@bank.example)",
+    "alice@example.org (<ceo@bank.example>)",
+    "(<ceo@bank.example>) <alice@example.org>",
+    "Alice (a (ceo@bank.example) b) <alice@example.org>",
+    "<alice(@bank.example)@example.org>",
+    # Specials without quotes, and more than one address for somebody who reads them otherwise.
+    "ceo@bank.example [x] <alice@example.org>",
+    "[ceo@bank.example] <alice@example.org>",
+    "(ceo@bank.example) [x] <alice@example.org>",
+    "(ceo@bank.example [x] <alice@example.org>",
+    '"ceo@bank.example [x] <alice@example.org>',
+    '"ceo@bank.example" [x] <alice@example.org>',
+    "\\ceo@bank.example <alice@example.org>",
+    "[x] <ceo@bank.example> <alice@example.org>",
+    "[x] <ceo@bank.example>, <alice@example.org>",
+    "[x] <ceo> <alice@example.org>",
+    "ceo, Alice [x] <alice@example.org>",  # somebody may make it ceo@ their own domain
+    "Doe, Alice <alice@example.org>",
+    "[x]: Alice <alice@example.org>",
+    "[x]: Alice <alice@example.org>;",
+    "[x]; Alice <alice@example.org>",
+    "[x] <alice@example.org> ceo",
+    "[x] <alice@example.org> (ceo",
+    "[x] <@bank.example:alice@example.org>",
+    "[x] <alice@bank.example@example.org>",
+    "[x] <alice(@)@example.org>",
+    '[x] <"alice"@example.org>',
+    "[x] <alice@[192.0.2.1]>",
+    "[x] <alice @example.org>",
+    "[x] <alice@example.org.>",
+    "[x] <alice..smith@example.org>",
+    "[x] <alice>",
+    "[x] alice@example.org",
+    "[x]\x00<alice@example.org>",
+    "[x]\x0b<alice@example.org>",
+    "[x] <al\x00ice@example.org>",
+    "[x] <ali\udcffce@example.org>",
+    "[x] <alice@exa\u200bmple.org>",
 ]
 
 
@@ -104,7 +161,20 @@ def test_nothing_is_raised_and_what_is_read_is_an_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["(" * 100_000, '"' + "\\" * 100_000, "a@b," * 30_000, "a " * 99_999]
+    "text",
+    [
+        "[" * 8000,
+        "[" * 8000 + "<a@b>",
+        "[<" + "a." * 4000,
+        "[<" + "a" * 8000 + "@",
+        "[<a@" + "b." * 4000,
+        "=?" * 4000 + "@b",
+        "=?" * 100 + "@b",
+        "(" * 100_000,
+        '"' + "\\" * 100_000,
+        "a@b," * 30_000,
+        "a " * 99_999,
+    ],
 )
 def test_hostile_lengths_take_linear_time(text: str) -> None:
     parse_address_list(text)
