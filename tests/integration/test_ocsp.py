@@ -12,19 +12,14 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.kit.clients import send, session, transact
+from tests.kit.clients import send
 from tests.kit.crl_server import CrlServer
 from tests.kit.ocsp_server import OcspServer, OpensslResponder
+from tests.kit.partner import Partner
 from tests.kit.pki import Authority
 from tests.kit.relay_process import wait_until
 from tests.kit.revocation import NOW, make_answer, make_crl
 
-IDENTITY = """
-[[identity]]
-name = "named"
-names = ["dns:named.acme.example"]
-senders = ["@acme.example"]
-"""
 SIGNING = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
 NO_CHECK = (x509.OCSPNoCheck(), False)
 TIMEOUT = 2
@@ -38,47 +33,9 @@ TABLE = {
 }
 
 
-class Partner:
-    """A CA with a responder, and a client of it that is known by name."""
-
-    def __init__(self, site, folder, start_relay):
-        self.root = Authority("Partner Root")
-        self.folder = folder
-        self.ca = folder / "partner-root.pem"
-        self.ca.write_bytes(self.root.pem)
-        self._site = site
-        self._start = start_relay
-
-    def issue(self, *extensions, by=None):
-        name = "named.acme.example"
-        self.issued = (by or self.root).issue(name, dns=(name,), extensions=extensions)
-        self.files = self._site.files("named", self.issued)
-        return self.issued
-
-    def relay(self, port, mode, *, authority=None, **revocation):
-        table = {**TABLE, **revocation}
-        if authority is not None:
-            table["authority"] = [{"certificate": str(self.ca), **authority}]
-        return self._start(
-            port,
-            allowlist=self._site.allowlist(IDENTITY),
-            listener={"client_ca": [str(self.ca)], "revocation": mode},
-            revocation=table,
-        )
-
-    def send(self, relay):
-        with session(relay.port, self._site.context(self.files)) as client:
-            client.ehlo("client.example")
-            return transact(client)  # and no QUIT: a refusal is the end
-
-    def last(self, relay):
-        (found,) = [each for each in relay.audit(kind="handshake") if "named" in str(each)][-1:]
-        return found
-
-
 @pytest.fixture
 def partner(site, tmp_path, start_relay):
-    return Partner(site, tmp_path, start_relay)
+    return Partner(site, tmp_path, start_relay, TABLE)
 
 
 @pytest.fixture

@@ -7,57 +7,26 @@ from datetime import timedelta
 
 import pytest
 
-from tests.kit.clients import send, session, transact
+from tests.kit.clients import send
 from tests.kit.crl_server import CrlServer
+from tests.kit.partner import Partner
 from tests.kit.pki import Authority
 from tests.kit.relay_process import children, wait_until
 from tests.kit.revocation import NOW, make_crl
 
-IDENTITY = """
-[[identity]]
-name = "named"
-names = ["dns:named.acme.example"]
-senders = ["@acme.example"]
-"""
 QUICK = {"retry": "100ms", "refresh": "300ms", "timeout": "5s", "allow_private_addresses": True}
 
 
-class Partner:
-    """A CA whose list is at a server, and a client of it that is known by name."""
+class Publisher(Partner):
+    """A partner whose CA publishes its list at a server."""
 
-    def __init__(self, site, folder, server, relay_of):
-        self.root = Authority("Partner Root")
+    def __init__(self, site, folder, start_relay, server):
+        super().__init__(site, folder, start_relay, QUICK)
         self.server = server
-        self.ca = folder / "partner-root.pem"
-        self.ca.write_bytes(self.root.pem)
-        self.issued = self.root.issue(
-            "named.acme.example", dns=("named.acme.example",), extensions=[server.extension]
-        )
-        self.files = site.files("named", self.issued)
-        self._site = site
-        self._start = relay_of
+        self.issue(server.extension)
 
     def publish(self, *revoked, **options):
         self.server.body = make_crl(self.root, revoked, **options)
-
-    def relay(self, port, mode, *, authority=None, **revocation):
-        table = {**QUICK, **revocation}
-        if authority is not None:
-            table["authority"] = [{"certificate": str(self.ca), **authority}]
-        return self._start(
-            port,
-            allowlist=self._site.allowlist(IDENTITY),
-            listener={"client_ca": [str(self.ca)], "revocation": mode},
-            revocation=table,
-        )
-
-    def send(self, relay):
-        with session(relay.port, self._site.context(self.files)) as client:
-            client.ehlo("client.example")
-            return transact(client)  # and no QUIT: a refusal is the end
-
-    def last(self, relay):
-        return relay.audit(kind="handshake")[-1]
 
     def send_until(self, relay, code):
         """Send until the answer has a code: lists are fetched when a client has come."""
@@ -79,7 +48,7 @@ def server():
 
 @pytest.fixture
 def partner(site, tmp_path, server, start_relay):
-    return Partner(site, tmp_path, server, start_relay)
+    return Publisher(site, tmp_path, start_relay, server)
 
 
 def test_good_is_let_in_under_hard_once_the_list_has_come(partner, upstream):

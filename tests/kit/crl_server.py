@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
-
 from cryptography import x509
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+from tests.kit.web_server import Handler, WebServer
 
 __all__ = ["CrlServer"]
 
 
-class CrlServer:
+class CrlServer(WebServer):
     """Serves `body` at every path; with `pours` an endless one, with `hangs` none ever.
 
     `requests` counts what has been asked, `poured_bytes` what an endless body came to.
@@ -26,15 +20,12 @@ class CrlServer:
         self.pours = self.hangs = False
         self.requests = 0
         self.poured_bytes = 0
-        self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        super().__init__(self._handler())
 
     @property
     def url(self) -> str:
         """Where the list is."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/list.crl"
+        return f"{super().url}/list.crl"
 
     @property
     def extension(self) -> tuple[x509.ExtensionType, bool]:
@@ -43,54 +34,28 @@ class CrlServer:
         point = x509.DistributionPoint([name], None, None, None)
         return x509.CRLDistributionPoints([point]), False
 
-    def stop(self) -> None:
-        """Be unreachable from now on."""
-        self._released.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if not self._released.is_set():
-            self.stop()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[Handler]:
         owner = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class CrlHandler(Handler):
             def do_GET(self) -> None:  # noqa: N802  the name http.server looks for
                 owner.requests += 1
                 if owner.hangs:
-                    owner._released.wait(60)  # noqa: SLF001
-                    return
-                self.send_response(200)
-                if owner.pours:
+                    owner.released.wait(60)
+                elif owner.pours:
+                    self.send_response(200)
                     self.end_headers()
                     self._pour()
-                    return
-                self.send_header("Content-Length", str(len(owner.body)))
-                self.end_headers()
-                self.wfile.write(owner.body)
+                else:
+                    self.reply(owner.body)
 
             def _pour(self) -> None:
                 block = bytes(2**20)
-                while not owner._released.is_set():  # noqa: SLF001
+                while not owner.released.is_set():
                     try:
                         self.wfile.write(block)
                     except OSError:
                         return
                     owner.poured_bytes += len(block)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
+        return CrlHandler

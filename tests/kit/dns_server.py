@@ -30,7 +30,6 @@ import dns.rrset
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
-    from types import TracebackType
     from typing import Self
 
     from tests.kit.zones import Zones
@@ -128,12 +127,7 @@ class DnsServer:
             thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def replies(self, wire: bytes, transport: str) -> list[bytes]:

@@ -12,13 +12,10 @@ import smtplib
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tests.kit.apt import EXIM_USER, need_root
 from tests.kit.relay_process import answers, children, free_port, wait_until
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _COMMON = """\
 exim_path = {binary}
@@ -119,12 +116,7 @@ class Exim:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self.folder)
 

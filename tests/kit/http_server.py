@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Self
 from relay.net.listener import open_sockets
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from relay.admin.server import HttpServer
 
 _SECONDS = 20
@@ -40,12 +38,7 @@ class Served:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         closed = asyncio.run_coroutine_threadsafe(self._server.close(1), self._loop)
         closed.result(_SECONDS)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import subprocess
-import threading
 from datetime import UTC
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from cryptography import x509
@@ -17,11 +15,11 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from tests.kit.apt import need
 from tests.kit.relay_process import free_port, wait_until
+from tests.kit.web_server import Handler, WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from tests.kit.pki import Authority, Issued
@@ -123,16 +121,11 @@ class OpensslResponder:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 
-class OcspServer:
+class OcspServer(WebServer):
     """Answers what `answer` makes of a request; with `hangs` it never answers.
 
     `asked` holds the requests with their methods, in the order in which they came.
@@ -143,51 +136,24 @@ class OcspServer:
         self.hangs = False
         self.delay = 0.0
         self.asked: list[tuple[str, ocsp.OCSPRequest]] = []
-        self._released = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(self._handler())
 
     @property
     def extension(self) -> tuple[x509.ExtensionType, bool]:
         """What names it in a certificate."""
         return access_to(self.url)
 
-    def stop(self) -> None:
-        """Be down from now on."""
-        if not self._released.is_set():
-            self._released.set()
-            self._server.shutdown()
-            self._server.server_close()
-            self._thread.join(10)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def _reply(self, method: str, request: bytes) -> bytes | None:
+    def reply_to(self, method: str, request: bytes) -> bytes | None:
+        """Note a request; return what to answer, None for nothing."""
         parsed = ocsp.load_der_ocsp_request(request)
         self.asked.append((method, parsed))
-        self._released.wait(60 if self.hangs else self.delay)
+        self.released.wait(60 if self.hangs else self.delay)
         return None if self.hangs or self.answer is None else self.answer(parsed)
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[Handler]:
         owner = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class OcspHandler(Handler):
             def do_GET(self) -> None:  # noqa: N802  the name http.server looks for
                 self._answer("GET", base64.b64decode(unquote(self.path.removeprefix("/"))))
 
@@ -195,15 +161,8 @@ class OcspServer:
                 self._answer("POST", self.rfile.read(int(self.headers["Content-Length"])))
 
             def _answer(self, method: str, request: bytes) -> None:
-                body = owner._reply(method, request)  # noqa: SLF001
-                if body is None:
-                    return
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+                body = owner.reply_to(method, request)
+                if body is not None:
+                    self.reply(body)
 
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        return Handler
+        return OcspHandler

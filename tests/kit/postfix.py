@@ -11,13 +11,10 @@ import smtplib
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from tests.kit.apt import need_root
 from tests.kit.relay_process import answers, free_port, wait_until
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _MAIN = """\
 compatibility_level = 3.6
@@ -152,12 +149,7 @@ class Postfix:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         shutil.rmtree(self.folder)
 
