@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import socket
 
     from relay.doctor_rounds import Rounds
+    from relay.material import Material
     from relay.net.tally import Row
     from relay.outbound.routes import RouteTable
     from relay.settings import Settings
@@ -37,23 +38,24 @@ _MAX_POLICY_BYTES: Final = 64 * 1024  # RFC 8461 3.2
 
 
 async def make_rounds(
-    settings: Settings, routes: RouteTable, row: Row, control: socket.socket
+    material: Material, routes: RouteTable, row: Row, control: socket.socket
 ) -> None:
     """Examine all domains at once and then every so often, until the supervisor is gone.
 
     Args:
-        settings: the configuration.
+        material: the settings, and keys for alerts.
         routes: the way out, for alerts.
         row: for the metrics.
         control: our end of the socket pair.
     """
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
+    settings = material.settings
     reader, writer = await asyncio.open_connection(sock=control)
     async with AsyncExitStack() as stack:
         audit = AuditLog(settings.audit.path, sync="second", node=settings.hostname)
         stack.push_async_callback(audit.close)
-        rounds = await _open_rounds(stack, settings, routes, row, audit)
+        rounds = await _open_rounds(stack, material, routes, row, audit)
         going = asyncio.create_task(_go(rounds, settings))
         while line := await reader.readline():
             if json.loads(line)["order"] == "reopen":
@@ -73,13 +75,14 @@ async def _go(rounds: Rounds, settings: Settings) -> None:
 
 
 async def _open_rounds(
-    stack: AsyncExitStack, settings: Settings, routes: RouteTable, row: Row, audit: AuditLog
+    stack: AsyncExitStack, material: Material, routes: RouteTable, row: Row, audit: AuditLog
 ) -> Rounds:
     # What they need is no small thing, and nobody but this process needs it.
     from relay.doctor import Doctor, Examination, selectors_of  # noqa: PLC0415
     from relay.doctor_rounds import Memory, Rounds, alert_by_mail, alert_by_webhook  # noqa: PLC0415
     from relay.net.fetcher import Fetcher  # noqa: PLC0415
 
+    settings = material.settings
     clock, own = SystemClock(), settings.doctor
     resolver = open_resolver(settings.dns)
     stack.push_async_callback(resolver.close)
@@ -105,7 +108,7 @@ async def _open_rounds(
         forwarder = Forwarder(routes, TcpDialer(), clock, hostname=settings.hostname)
         await forwarder.start()
         stack.push_async_callback(forwarder.close)
-        alerts.append(alert_by_mail(forwarder, settings, clock))
+        alerts.append(alert_by_mail(forwarder, settings, clock, material.keyring))
     return Rounds(
         examine,
         Memory(settings.state_dir / "doctor.json"),

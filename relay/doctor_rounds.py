@@ -1,8 +1,8 @@
 """Goes round the domains of `[doctor]`, remembers what it found, and tells what has changed.
 
 What is wrong with a domain says `doctor`; here is who hears of it: the audit trail, the metrics, and those
-whom the operator named. An alert goes out when problems come or go, once; a domain that cannot be examined for
-now keeps the problems that it had.
+whom the operator named. An alert goes out when problems come or go, once, and with the next round where it
+can't be delivered; a domain that cannot be examined for now keeps the problems that it had.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.errors import Unavailable
 from relay.key_files import replace_file
+from relay.mailauth.signing import signed_by
 from relay.model import Address, Envelope, Recipient, Sender
 
 if TYPE_CHECKING:
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.doctor import Examination
+    from relay.mailauth.keyring import Keyring
     from relay.ports import AuditSink, Clock, NextHop
     from relay.settings import Settings
 
 __all__ = ["Change", "Memory", "Rounds", "alert_by_mail", "alert_by_webhook"]
+
+
+_MAX_UNTOLD: Final = 1000
+"""Changes that wait for an alert that can't be delivered."""
 
 
 class Change(NamedTuple):
@@ -85,7 +91,8 @@ class Rounds:
         self._memory = memory
         self._audit = audit
         self._tell = tell
-        self._alerts = alerts
+        self._alerts = tuple(alerts)
+        self._untold: list[Sequence[Change]] = [()] * len(self._alerts)
 
     async def visit(self, domains: Sequence[str]) -> list[str]:
         """Examine domains, one after the other; return what went wrong with the telling, a line each."""
@@ -103,17 +110,22 @@ class Rounds:
                 changes.append(change)
                 told = {"problems": list(change.problems), "cleared": list(change.cleared)}
                 self._record(domain, {name: each for name, each in told.items() if each})
-        mistakes = await self._alert(changes) if changes else []
+        mistakes = await self._alert(changes)
         for domain, problems in found.items():
             self._memory.keep(domain, problems)
         return mistakes
 
     async def _alert(self, changes: Sequence[Change]) -> list[str]:
+        """Tell what is new, and what could not be told before."""
         mistakes = []
-        for alert in self._alerts:
+        for position, alert in enumerate(self._alerts):
+            due = (*self._untold[position], *changes)[-_MAX_UNTOLD:]
             try:
-                await alert(changes)
+                if due:
+                    await alert(due)
+                self._untold[position] = ()
             except Unavailable as error:
+                self._untold[position] = due
                 mistakes.append(str(error))
         return mistakes
 
@@ -134,9 +146,9 @@ def alert_by_webhook(
 
 
 def alert_by_mail(
-    next_hop: NextHop, settings: Settings, clock: Clock
+    next_hop: NextHop, settings: Settings, clock: Clock, keyring: Keyring
 ) -> Callable[[Sequence[Change]], Awaitable[None]]:
-    """Return an alert that goes the way of all mail, by `[route]`."""
+    """Return an alert that goes the way of all mail, by `[route]`, signed where there is a key of its sender's domain."""
     sender, recipient = (
         _address(text)
         for text in (
@@ -145,12 +157,15 @@ def alert_by_mail(
         )
     )
 
+    keys = keyring.of_author(sender.domain)
+
     async def alert(changes: Sequence[Change]) -> None:
         route = next_hop.route_for(recipient, identified=True)
         if route is None:
             raise Unavailable(f"no route leads to {recipient}")
         envelope = Envelope(Sender(sender), [Recipient(recipient)])
-        message = _message(changes, sender, recipient, settings.hostname, clock)
+        plain = _message(changes, sender, recipient, settings.hostname, clock)
+        message = signed_by(keys, plain, clock.now(), keyring.lifetime)
         delivery = await next_hop.deliver(route, envelope, [message], {})
         if not delivery.accepted:
             raise Unavailable(f"{recipient}: {delivery.reply}")

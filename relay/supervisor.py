@@ -378,7 +378,7 @@ class Supervisor:
         def begin() -> Coroutine[Any, Any, None]:
             self._let_go(())
             row = self._tally.row(self._doctor_slot)
-            return make_rounds(self._settings, self._blueprint.routes, row, control)
+            return make_rounds(self._blueprint.material, self._blueprint.routes, row, control)
 
         become(begin, self._settings.user)
 

@@ -12,14 +12,11 @@ from email.policy import SMTP
 from typing import TYPE_CHECKING, Final
 
 from relay.errors import Unavailable
-from relay.mail.headers import split
-from relay.mailauth.canonicalization import FieldStack, body_start
 from relay.mailauth.dmarc_destinations import accepted_destinations
 from relay.mailauth.dmarc_record import ReportAddress
 from relay.mailauth.dmarc_report import Report, format_report
-from relay.mailauth.signing import sign
+from relay.mailauth.signing import signed_by
 from relay.model import Address, Envelope, Recipient, Sender
-from relay.pki.patterns import canonical_domain
 
 if TYPE_CHECKING:
     from relay.dmarc_reports.ledger import Ledger
@@ -71,7 +68,8 @@ class Reporter:
         self._clock = clock
         local, _, domain = settings.sender.rpartition("@")
         self._sender = Address(local, domain)
-        self._keys = keyring.authors.get(canonical_domain(domain), ())
+        self._keys = keyring.of_author(domain)
+        self._lifetime = keyring.lifetime
 
     async def send_due(self) -> list[str]:
         """Report the days that are over; return what went wrong, a line each."""
@@ -137,9 +135,4 @@ class Reporter:
         made.add_attachment(
             content, maintype="application", subtype="gzip", filename=report.filename
         )
-        message = made.as_bytes()
-        if not self._keys:
-            return message
-        block = split(message)
-        stack = FieldStack.of(block)
-        return sign(stack, message, body_start(block), self._keys, self._clock.now()) + message
+        return signed_by(self._keys, made.as_bytes(), self._clock.now(), self._lifetime)

@@ -55,6 +55,10 @@ class Keyring(NamedTuple):
         seals = sorted(by_use["seal"], key=lambda each: not isinstance(each.key, RSAPrivateKey))
         return cls(authors, tuple(by_use["identity"]), seals[0] if seals else None, lifetime)
 
+    def of_author(self, domain: str) -> tuple[SigningKey, ...]:
+        """The keys that sign for the author's domain, however it is spelled."""
+        return self.authors.get(canonical_domain(domain), ())
+
     @property
     def signs(self) -> bool:
         """Whether there is anything to sign with, seals apart."""

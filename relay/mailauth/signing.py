@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from relay.mailauth.canonicalization import FieldStack, body_hash, header_hash
+from relay.mail.headers import split
+from relay.mailauth.canonicalization import FieldStack, body_hash, body_start, header_hash
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ __all__ = [
     "encoded",
     "sign",
     "sign_hashed",
+    "signed_by",
     "signed_field",
     "signed_names",
 ]
@@ -111,10 +113,20 @@ class SigningStyle(NamedTuple):
     identity: str = ""
 
 
+def signed_by(
+    keys: Iterable[SigningKey], message: bytes, now: datetime, lifetime: timedelta | None
+) -> bytes:
+    """Return a message of our own with a signature of each key in front; as it is without keys."""
+    header = split(message)
+    style = SigningStyle(lifetime=lifetime)
+    begin = body_start(header)
+    return sign(FieldStack.of(header), message, begin, keys, now, style=style) + message
+
+
 def sign(
     stack: FieldStack,
     message: bytes,
-    body_start: int,
+    begin: int,
     keys: Iterable[SigningKey],
     now: datetime,
     *,
@@ -122,9 +134,10 @@ def sign(
 ) -> bytes:
     """Return DKIM-Signature fields, one for each key, to be put in front of the message.
 
-    `stack` is the header as it leaves us. A large body is better hashed off the event loop.
+    `stack` is the header as it leaves us, `begin` where the body of the message begins. A large body is better
+    hashed off the event loop.
     """
-    body = body_hash(message, body_start, relaxed=style.relaxed_body).digests[None]
+    body = body_hash(message, begin, relaxed=style.relaxed_body).digests[None]
     return sign_hashed(stack, body, keys, now, style=style)
 
 

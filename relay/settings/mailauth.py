@@ -108,7 +108,7 @@ class Doctor(Table):
     """Who gets a mail when problems come or go, by `[route]`; empty: nobody."""
 
     sender: str = ""
-    """From whom; empty: postmaster at our `hostname`."""
+    """From whom; empty: postmaster at our `hostname`. A `[[dkim.key]]` of its domain with `use = ["author"]` signs."""
 
     webhook: str = ""
     """An address that gets the same as JSON by POST; empty: none."""

@@ -1,9 +1,11 @@
 """The relay watches domains: what has changed is on record, measured, and told by mail."""
 
 import signal
+from datetime import UTC, datetime
 
 import pytest
 
+from tests.kit.dkim import pem, record, rsa_key, verified, zone
 from tests.kit.dns_server import DnsServer
 from tests.kit.http_client import ask
 from tests.kit.relay_process import RelayProcess, free_port, wait_until
@@ -23,11 +25,24 @@ def dns():
 
 def test_a_domain_that_falls_ill_and_recovers(site, own_upstream, dns, tmp_path):
     admin = free_port()
+    key = tmp_path / "s1.key"
+    key.write_bytes(pem(rsa_key()))
+    key.chmod(0o600)
     settings = site.settings(
         own_upstream.port,
         dns={"servers": [dns.address], "min_ttl": "0s"},
         admin={"address": f"127.0.0.1:{admin}"},
-        doctor={"domains": ["quiet.example"], "every": "500ms", "mail_to": "ops@dest.example"},
+        doctor={
+            "domains": ["quiet.example"],
+            "every": "500ms",
+            "mail_to": "ops@dest.example",
+            "sender": "d@edge.example",
+        },
+        dkim={
+            "key": [
+                {"domain": "edge.example", "selector": "s1", "key": str(key), "use": ["author"]}
+            ]
+        },
     )
     with RelayProcess(tmp_path, settings, site.allowlist()) as relay:
         first = relay.wait_for_audit(kind="domain", domain="quiet.example")
@@ -62,6 +77,12 @@ def test_a_domain_that_falls_ill_and_recovers(site, own_upstream, dns, tmp_path)
             ),
         )
         assert b"- spf: there is no SPF record" in mails[2].body
+        (signature,) = verified(
+            mails[2].content,
+            zone(record(rsa_key()), "s1._domainkey.edge.example"),
+            now=datetime.now(UTC),
+        )
+        assert (signature.result.value, signature.domain) == ("pass", "edge.example")
 
 
 def test_a_rotated_audit_trail_goes_on_in_the_new_file(site, own_upstream, dns, tmp_path):

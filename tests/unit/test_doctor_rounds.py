@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime
 from email import message_from_bytes
 
 import pytest
@@ -12,10 +11,13 @@ import pytest
 from relay.doctor import Examination, Symptom
 from relay.doctor_rounds import Change, Memory, Rounds, alert_by_mail, alert_by_webhook
 from relay.errors import Unavailable
+from relay.mailauth.keyring import NO_KEYS, Keyring
+from relay.mailauth.signing import SigningKey
 from relay.model import Delivery
 from relay.settings import Settings
 from relay.smtp.replies import Reply
 from tests.kit.clock import FakeClock
+from tests.kit.dkim import NOW, ed25519_key, record, rsa_key, verified
 from tests.kit.services import FakeNextHop, RecordingAudit
 
 
@@ -103,6 +105,32 @@ def test_an_alert_that_fails_is_said(world):
     assert len(world.recorded) == 1
 
 
+def test_an_alert_that_fails_goes_out_with_the_next_round_and_others_are_not_told_twice(tmp_path):
+    found, told, heard = [ill("a")], [], []
+    failures = [Unavailable("nobody there"), Unavailable("nobody there")]
+
+    async def examine(_domain):
+        return found[0]
+
+    async def deaf(changes):
+        if failures:
+            raise failures.pop()
+        heard.append([each.problems for each in changes])
+
+    async def well(changes):
+        told.append([each.problems for each in changes])
+
+    rounds = Rounds(
+        examine, Memory(tmp_path / "m"), RecordingAudit(), lambda *_: None, [deaf, well]
+    )  # fmt: skip
+    visits = [asyncio.run(rounds.visit(["example.org"]))]
+    found[0] = ill("a", "b")
+    visits += [asyncio.run(rounds.visit(["example.org"])) for _ in range(3)]
+    assert visits == [["nobody there"], ["nobody there"], [], []]
+    assert heard == [[("spf: a",), ("spf: b",)]]
+    assert told == [[("spf: a",)], [("spf: b",)]]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff"])
 def test_a_memory_that_can_not_be_read_is_as_good_as_none(world, content):
     world.path.write_bytes(content)
@@ -138,8 +166,8 @@ def settings(**doctor):
     )  # fmt: skip
 
 
-def mail(hop, **doctor):
-    alert = alert_by_mail(hop, settings(**doctor), FakeClock(datetime(2026, 11, 21, tzinfo=UTC)))
+def mail(hop, keyring=NO_KEYS, **doctor):
+    alert = alert_by_mail(hop, settings(**doctor), FakeClock(NOW), keyring)
     asyncio.run(alert(CHANGES))
 
 
@@ -165,6 +193,20 @@ def test_the_sender_can_be_chosen():
     hop = FakeNextHop()
     mail(hop, sender="doctor@example.org")
     assert str(hop.delivered[0][0].sender) == "doctor@example.org"
+
+
+def test_a_mail_is_signed_for_whoever_sends_it():
+    uses = [
+        (SigningKey("example.org", "s1", rsa_key()), ("author",)),
+        (SigningKey("edge.example", "g1", ed25519_key()), ("identity",)),  # not for authors
+    ]
+    zones = {"s1._domainkey.example.org": {"TXT": record(rsa_key())}}
+    hop = FakeNextHop()
+    mail(hop, Keyring.of(uses), sender="doctor@example.org")
+    mail(hop, Keyring.of(uses))
+    signed, unsigned = (verified(content, zones) for _, content in hop.delivered)
+    assert [(each.result.value, each.domain) for each in signed] == [("pass", "example.org")]
+    assert unsigned == ()
 
 
 def test_a_mail_that_nobody_takes():
