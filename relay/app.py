@@ -237,6 +237,7 @@ class Worker:
             budget=self._row,
             statistics=self._row,
             authentication_results=make_authentication_results(settings, panel),
+            offload=offload,
             signing=self._signing(clock),
             sealing=self._sealing(tools),
             feedback=counting,

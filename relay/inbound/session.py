@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
 from relay.inbound import evidence, failures
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from relay.inbound.signing import Signing
     from relay.mail.hygiene import Hygiene
     from relay.model import Delivery, Recipient, Restriction, TrustDecision
+    from relay.policy.check import Offload
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
     from relay.policy.facts import Facts
@@ -63,6 +64,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Services", "Session"]
 
+_LARGE_BYTES: Final = 1024 * 1024
+"""A larger message is put together beside the event loop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -84,6 +88,7 @@ class Services:
     budget: Budget
     statistics: Statistics
     authentication_results: AuthenticationResults
+    offload: Offload
     signing: Signing | None = None
     sealing: Sealing | None = None
     feedback: Feedback | None = None
@@ -500,9 +505,14 @@ class Session:
         assert transaction is not None
         assert transaction.route is not None
         self._stream.set_deadline(None)
-        block = headers.split(event.body)
-        case.message, case.header, case.authors = event.body, block, block.authors
-        if not transaction.claim(len(event.body)):  # its last bytes are not accounted for yet
+        body = (
+            await self._services.offload(event.content.take_body)
+            if event.content.kept_bytes > _LARGE_BYTES
+            else event.content.take_body()
+        )
+        block = headers.split(body)
+        case.message, case.header, case.authors = body, block, block.authors
+        if not transaction.claim(len(body)):  # its last bytes are not accounted for yet
             self._engine.answer(failures.BUDGET_SPENT)
         elif block.received_count > self._services.limits.max_received:  # RFC 5321 6.3
             self._refuse(failures.LOOP, "loop")
@@ -514,7 +524,7 @@ class Session:
                 transaction.route, transaction.envelope, chunks, self._introduction()
             )
             self._is_acknowledging = True
-            await self._conclude(transaction, delivery, block, len(event.body))
+            await self._conclude(transaction, delivery, block, len(body))
         self._forget_transaction()
 
     async def _as_it_leaves(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from relay.model import Recipient, Sender
+    from relay.smtp.framing import Content
     from relay.smtp.replies import Reply
 
 __all__ = [
@@ -74,10 +75,12 @@ class DataStart(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A whole message: CRLF line ends, dot-stuffing undone, nothing else changed."""
+    """A whole message: CRLF line ends, dot-stuffing undone, nothing else changed.
 
-    body: bytes
-    has_8bit: bool
+    It is the receiver's to take (`content.take_body`), beside its event loop where it is large.
+    """
+
+    content: Content
     chunking: bool
 
 

@@ -157,7 +157,7 @@ class Content:
         self._max_line_bytes = max_line_bytes
         self._newlines = io.IncrementalNewlineDecoder(None, translate=False)
         self._column = 0
-        self._kept: list[bytes | bytearray] | None = []
+        self._kept: list[bytes] | None = []
         # Pieces of a few bytes each are gathered: a peer that sends such shall not make us hold
         # an object for each of them.
         self._small = bytearray()
@@ -198,7 +198,7 @@ class Content:
 
     def _flush_small(self) -> None:
         if self._small and self._kept is not None:
-            self._kept.append(self._small)
+            self._kept.append(bytes(self._small))
             self._small = bytearray()
 
     def _measure_lines(self, piece: bytes) -> None:
@@ -238,7 +238,11 @@ class Content:
         self.kept_bytes = 0
 
     def take_body(self) -> bytes:
-        """Hand over the whole message and keep nothing; only if nothing was dropped."""
+        """Hand over the whole message and keep nothing; only once, and if nothing was dropped.
+
+        Joining takes about a millisecond per MB, so another thread may have to do it: what joins
+        bytes of more than a megabyte lets go of the interpreter.
+        """
         assert self._kept is not None
         self._flush_small()
         body = b"".join(self._kept)

@@ -487,8 +487,7 @@ class ServerEngine:
         return self._tell(fault)
 
     def _message(self, reception: Reception, *, chunking: bool) -> Event:
-        body = reception.content.take_body()
-        return self._ask(Message(body, not body.isascii(), chunking))
+        return self._ask(Message(reception.content, chunking))
 
     # --- small things -------------------------------------------------------------------------
 

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from relay.smtp.events import Closed, Event, Message, Violation
+from relay.smtp.events import Closed, Event, Violation
 from relay.smtp.extensions import parse_extensions
 from relay.smtp.server import ServerLimits
-from tests.kit.smtp_server import EVERYTHING, Caller, new_engine
+from tests.kit.smtp_server import EVERYTHING, Caller, Taken, new_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,7 +169,7 @@ class _Player:
     def _expect_event(self, step: Step) -> None:
         for event in self._caller.events[self._seen :]:
             self._seen += 1
-            if isinstance(event, (Message, Violation)):
+            if isinstance(event, (Taken, Violation)):
                 told = _told(event)
                 if told != step.text:
                     self._fail(step, f"expected {step.text!r}, got {told!r}")
@@ -191,8 +191,8 @@ class _Player:
             self._fail(end, f"replies not in the dialog: {rest!r}")
 
 
-def _told(event: Event) -> str:
+def _told(event: Event | Taken) -> str:
     if isinstance(event, Violation):
         return f"violation {event.kind}{' closes' if event.closes else ''}"
-    assert isinstance(event, Message)
+    assert isinstance(event, Taken)
     return f"message {event.body!r}"

@@ -230,6 +230,7 @@ class World:
             authentication_results=AuthenticationResults(
                 "edge.example.org", ("edge.example.org",), ()
             ),
+            offload=offload,
         )
 
 

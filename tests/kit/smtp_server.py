@@ -7,7 +7,7 @@ message with such a word as the first of its body. Everything else is accepted.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from relay.smtp.events import (
     NEED_DATA,
@@ -28,7 +28,7 @@ from relay.smtp.server import ServerEngine, ServerLimits
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BANNER", "EVERYTHING", "Caller", "new_engine"]
+__all__ = ["BANNER", "EVERYTHING", "Caller", "Taken", "new_engine"]
 
 BANNER = Reply(220, "", ("mx.example ESMTP",))
 EVERYTHING = Extensions(
@@ -65,6 +65,13 @@ def new_engine(
     )
 
 
+class Taken(NamedTuple):
+    """A message whose content was taken."""
+
+    body: bytes
+    chunking: bool
+
+
 class Caller:
     """Feeds an engine and answers its events at once; remembers events and replies.
 
@@ -77,10 +84,10 @@ class Caller:
         offer: Extensions = EVERYTHING,
         *,
         handshake: bool = True,
-        watch: Callable[[Event], None] = lambda _: None,
+        watch: Callable[[Event | Taken], None] = lambda _: None,
     ) -> None:
         self.engine = engine
-        self.events: list[Event] = []
+        self.events: list[Event | Taken] = []
         self.sent = b""
         self.is_tls_active = False
         self._offer = offer
@@ -112,9 +119,11 @@ class Caller:
     def run(self) -> None:
         """Answer events until there are none."""
         while True:
-            event = self.engine.next_event()
+            event: Event | Taken = self.engine.next_event()
             if event is NEED_DATA:
                 break
+            if isinstance(event, Message):
+                event = Taken(event.content.take_body(), event.chunking)
             self.events.append(event)
             self._watch(event)
             if isinstance(event, Closed):
@@ -122,7 +131,7 @@ class Caller:
             self._answer(event)
         self.sent += self.engine.data_to_send()
 
-    def _answer(self, event: Event) -> None:
+    def _answer(self, event: Event | Taken) -> None:
         engine = self.engine
         match event:
             case Hello(_, name, _):
@@ -145,7 +154,7 @@ class Caller:
                 engine.answer(refusal or Reply(250, "2.1.5", ("Ok",)))
             case DataStart():
                 engine.answer(Reply(354, "", ("End data with <CR><LF>.<CR><LF>",)))
-            case Message(body, _, _):
+            case Taken(body, _):
                 word = body.split(b"\r\n", 1)[0].decode("latin-1")
                 engine.answer(_REFUSALS.get(word) or Reply(250, "2.0.0", ("Delivered",)))
             case Violation():

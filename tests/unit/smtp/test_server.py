@@ -70,7 +70,9 @@ def test_events_carry_what_was_said() -> None:
     assert engine.next_event() == DataStart(chunking=False, size_bytes=99)
     engine.answer(GO_AHEAD)
     engine.receive(b"\xff\r\n.\r\n")
-    assert engine.next_event() == Message(b"\xff\r\n", has_8bit=True, chunking=False)
+    message = engine.next_event()
+    assert isinstance(message, Message)
+    assert (message.content.take_body(), message.chunking) == (b"\xff\r\n", False)
     engine.answer(OK)
     assert engine.next_event() is NEED_DATA
     assert engine.data_to_send() == (
@@ -133,7 +135,9 @@ def test_the_first_chunk_asks_with_its_size_and_says_nothing_if_accepted() -> No
     assert engine.in_message
     assert engine.message_bytes == 2
     engine.receive(b"c\r\nBDAT 0 LAST\r\n")
-    assert engine.next_event() == Message(b"abc\r\n", has_8bit=False, chunking=True)
+    message = engine.next_event()
+    assert isinstance(message, Message)
+    assert (message.content.take_body(), message.chunking) == (b"abc\r\n", True)
     assert engine.data_to_send() == b"250 2.0.0 5 bytes received\r\n"
 
 
