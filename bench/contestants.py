@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from signed import DOMAIN, PRIVATE_KEY, ZONES
 from tools import Sink, free_port, wait_for_banner
 
 from tests.kit.dns_server import DnsServer
+from tests.kit.redis_server import RedisServer
 
 HERE = Path(__file__).resolve().parent
 WORKERS = int(os.environ.get("GATEPOST_BENCH_WORKERS", "2"))
@@ -170,6 +172,29 @@ class Signing(Gatepost):
         return command
 
 
+class Shared(Gatepost):
+    """The relay as a node of a fleet: limits in a Redis, whose own CPU is not counted."""
+
+    name = "shared"
+    only = "R1"
+
+    def __init__(self, folder: Path, certs: Path) -> None:
+        self._open = ExitStack()
+        self.redis = self._open.enter_context(RedisServer())
+        super().__init__(folder, certs)
+
+    def _command(self) -> list[str]:
+        command = super()._command()
+        config = self.folder / "gatepost.toml"
+        state = f'\n[state]\nkind = "redis"\nurl = ["{self.redis.url}"]\n'
+        config.write_text(config.read_text() + state)
+        return command
+
+    def stop(self) -> None:
+        super().stop()
+        self._open.close()
+
+
 class Floor(Contestant):
     """The sketch without policy, safety or manners: what Python and OpenSSL cost at least."""
 
@@ -196,5 +221,7 @@ class Direct(Contestant):
 
 
 CONTESTANTS: dict[str, type[Contestant]] = {
-    c.name: c for c in (Gatepost, Checked, Signing, Floor, Direct)
+    c.name: c
+    for c in (Gatepost, Checked, Signing, Shared, Floor, Direct)
+    if c is not Shared or shutil.which("redis-server")
 }

@@ -22,17 +22,16 @@ from redis.exceptions import NoScriptError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from relay.errors import Unavailable
+from relay.state.redis_batches import Batches
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from relay.state.redis_clients import Clients
 
 __all__ = ["Link", "Script"]
 
 _SCRIPTS: Final = Path(__file__).parent / "scripts"
-_AT_ONCE: Final = 16
-"""Calls under way at a time, each with a connection; more of them wait."""
 _PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 2.0
 _FAILURES: Final = (
@@ -67,9 +66,7 @@ class Link:
         self._timeout = timeout
         self._name = clients.name
         self._is_cluster = clients.is_cluster
-        self._places = asyncio.Semaphore(_AT_ONCE)
-        self._discovery = asyncio.Lock()
-        self._running: set[asyncio.Task[Any]] = set()
+        self._batches = Batches(clients.store, is_cluster=clients.is_cluster)
         self._pause = 0.0
         self._resume_at = 0.0
         self._failure = ""
@@ -86,17 +83,19 @@ class Link:
 
     async def run(self, script: Script, keys: Sequence[str], *arguments: Any) -> Any:
         """Run a script on keys of one slot. Raises Unavailable."""
-        return await self._call(self._run, script, keys, arguments)
+        self._check_pause()
+        return await self._call(self._run(script, len(keys), *keys, *arguments))
 
-    async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+    async def _run(self, script: Script, *arguments: Any) -> Any:
         try:
-            return await self._client.evalsha(script.digest, len(keys), *keys, *arguments)
+            return await self._batches.ask("EVALSHA", script.digest, *arguments)
         except NoScriptError:  # it was started anew, or this is a node that has not seen it
-            return await self._client.eval(script.text, len(keys), *keys, *arguments)
+            return await self._batches.ask("EVAL", script.text, *arguments)
 
     async def command(self, *words: Any) -> Any:
         """Give a command that is about one key. Raises Unavailable."""
-        return await self._call(self._client.execute_command, *words)
+        self._check_pause()
+        return await self._call(self._batches.ask(*words))
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the values of keys, None for what is not there. Raises Unavailable."""
@@ -125,8 +124,7 @@ class Link:
     async def close(self) -> None:
         """Close all connections."""
         await self._unsubscribe()
-        if self._running:
-            await asyncio.wait(self._running, timeout=self._timeout)
+        await self._batches.settle(self._timeout)
         for client in self._clients.all():
             await self._close(client)
 
@@ -140,16 +138,11 @@ class Link:
             async with asyncio.timeout(self._timeout):
                 await client.aclose()
 
-    async def _call(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
-    ) -> Any:
+    async def _call(self, asked: Awaitable[Any]) -> Any:
         """Bound a call in time, have failures counted and told as Unavailable."""
-        if time.monotonic() < self._resume_at:
-            raise Unavailable(f"{self._name}: {self._failure} a moment ago")
         try:
             async with asyncio.timeout(self._timeout):
-                await self._places.acquire()
-                answer = await asyncio.shield(self._begin(function, arguments))
+                answer = await asked
         except _FAILURES as error:
             self._note(error)
             raise Unavailable(f"{self._name}: {_describe(error)}") from error
@@ -158,27 +151,9 @@ class Link:
         self._pause = 0.0
         return answer
 
-    def _begin(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], arguments: Sequence[Any]
-    ) -> asyncio.Task[Any]:
-        if self._is_cluster:
-            function, arguments = self._after_discovery, (function, *arguments)
-        task = asyncio.create_task(function(*arguments))
-        self._running.add(task)
-        task.add_done_callback(self._end)
-        return task
-
-    async def _after_discovery(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any
-    ) -> Any:
-        """Call once the nodes of the Cluster are known: redis-py takes no calls while it learns of them."""
-        async with self._discovery:
-            await self._client.initialize()
-        return await function(*arguments)
-
-    def _end(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        self._places.release()
+    def _check_pause(self) -> None:
+        if time.monotonic() < self._resume_at:
+            raise Unavailable(f"{self._name}: {self._failure} a moment ago")
 
     def _note(self, error: BaseException) -> None:
         """Remember a failure: nobody asks for a moment, twice as long as the last time."""
