@@ -68,12 +68,6 @@ class Configuration:
         origin = self.origin(*at)
         return ConfigurationError(problem, remedy=remedy, path=origin.path, line=origin.line)
 
-    def line_of(self, dotted: str) -> int | None:
-        """The line of a key such as "listener.0.address" in the main file; None if not there."""
-        parts = (int(part) if part.isdecimal() else part for part in dotted.split("."))
-        origin = self.origin(*parts)
-        return origin.line if origin.path == self.path else None
-
     def files(self) -> tuple[Path, ...]:
         """Every file the configuration is made of, for whoever watches them for changes."""
         settings = self.settings

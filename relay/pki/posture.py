@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 SOON: Final = timedelta(days=30)
-URGENT: Final = timedelta(days=7)
 OLD: Final = timedelta(days=2 * 365)
 """So long a key should not be in use; that of a CA may be."""
 
@@ -97,10 +96,9 @@ class Lifespan(NamedTuple):
 
 
 class Flaw(NamedTuple):
-    """One thing that is wrong; `is_urgent` if mail suffers already, or will within days."""
+    """One thing that is wrong."""
 
     kind: Kind
-    is_urgent: bool
     problem: str
     remedy: str
 
@@ -129,7 +127,6 @@ def flaws_of_certificate(used: Used, now: datetime) -> Iterator[Flaw]:
         what = key_in_words(certificate)
         yield Flaw(
             Kind.WEAK_KEY,
-            is_urgent=True,
             problem=f"{name} has {what}",
             remedy="replace it: EC P-256, or RSA with 3072 bits",
         )
@@ -137,7 +134,6 @@ def flaws_of_certificate(used: Used, now: datetime) -> Iterator[Flaw]:
     if not is_self_issued(certificate) and has_weak_signature(certificate):
         yield Flaw(
             Kind.WEAK_SIGNATURE,
-            is_urgent=True,
             problem=f"{name} is signed over MD5 or SHA-1, which proves nothing",
             remedy="have it issued anew",
         )
@@ -152,15 +148,14 @@ def flaws_of_lifespan(used: Lifespan, now: datetime) -> Iterator[Flaw]:
     until = f"{used.not_after:%Y-%m-%d}"
     if left < timedelta():
         problem = f"{used.name} expired on {until}"
-        yield Flaw(Kind.EXPIRED, is_urgent=True, problem=problem, remedy=remedy)
+        yield Flaw(Kind.EXPIRED, problem, remedy)
     elif left < min(SOON, lifetime / 3):
         ends = f"{used.name} expires on {until}, in {_in_words(left)}"
-        yield Flaw(Kind.EXPIRING, left < min(URGENT, lifetime / 12), ends, remedy)
+        yield Flaw(Kind.EXPIRING, ends, remedy)
     if used.use not in _CAS and now - used.not_before > OLD:
         years = (now - used.not_before).days // 365
         yield Flaw(
             Kind.OLD_KEY,
-            is_urgent=False,
             problem=f"{used.name} has been in use for {years} years",
             remedy="renew it, with a new key",
         )
@@ -174,12 +169,11 @@ def flaws_of_identity(identity: Identity, now: datetime) -> Iterator[Flaw]:
     if left <= timedelta():
         yield Flaw(
             Kind.IDENTITY_ENDED,
-            is_urgent=False,
             problem="has ended",
             remedy="renew its not_after, or remove it",
         )
     elif left < SOON:
-        yield Flaw(Kind.IDENTITY_ENDING, left < URGENT, "ends soon", "renew its not_after")
+        yield Flaw(Kind.IDENTITY_ENDING, "ends soon", "renew its not_after")
 
 
 def needs_client_auth(identity: Identity, issuers: Iterable[Certificate]) -> bool:
@@ -211,7 +205,6 @@ def flaws_of_issuer(issuer: Issuer) -> Iterator[Flaw]:
     so = ": its clients are deferred" if issuer.mode == "hard" else ""
     yield Flaw(
         Kind.NO_REVOCATION_SOURCE,
-        issuer.mode == "hard",
         f"nothing is known that tells who of {issuer.certificate.subject} is revoked, unless its "
         f"certificates do{so}",
         'add a `[[revocation.authority]]` with its list or responder, or with mode = "off"',
@@ -223,7 +216,6 @@ def flaws_of_list(held: HeldListDates, now: datetime, grace: timedelta) -> Itera
     if now - grace > held.next_update:
         yield Flaw(
             Kind.STALE_LIST,
-            is_urgent=True,
             problem=f"the revocation list of {held.issuer} counted until "
             f"{held.next_update:%Y-%m-%d %H:%M} UTC",
             remedy="see that the relay can fetch a newer one, or put it into its file",

@@ -33,11 +33,6 @@ class Presented(NamedTuple):
     issuer: Certificate | None
     urls: tuple[str, ...]
 
-    @property
-    def can_be_stapled(self) -> bool:
-        """Whether an answer about it can be asked for."""
-        return self.issuer is not None and bool(self.urls)
-
 
 def demands_staple(certificate: Certificate) -> bool:
     """Whether clients must not accept it without an answer beside it (RFC 7633 4.2.3.1)."""

@@ -16,6 +16,7 @@ import orjson
 
 from relay.model import Restriction, RestrictionKind
 from relay.policy.decay import NEGLIGIBLE, Sum
+from relay.state.polling import another_version
 from relay.state.redis_clients import make_clients
 from relay.state.redis_link import Link, Script
 
@@ -193,13 +194,12 @@ class RedisStore:
 
     async def changed(self, known: int, timeout: timedelta) -> int:
         """Wait for another version than `known`."""
-        end = time.monotonic() + timeout.total_seconds()
-        while (found := await self.version()) == known:
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            await self._link.listen(self._channel, min(left, _LOOK_SECONDS))
-        return found
+        return await another_version(
+            known,
+            timeout,
+            look=self.version,
+            wait=lambda left: self._link.listen(self._channel, min(left, _LOOK_SECONDS)),
+        )
 
     # --- values -----------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from relay.model import Restriction, RestrictionKind
 from relay.policy.decay import NOTHING, Sum
 from relay.policy.gcra import settle
+from relay.state.polling import another_version
 from relay.state.sqlite_file import open_file
 from relay.state.sqlite_turns import Turns
 
@@ -196,13 +197,12 @@ class SqliteStore:
 
     async def changed(self, known: int, timeout: timedelta) -> int:
         """Wait for another version than `known`."""
-        end = time.monotonic() + timeout.total_seconds()
-        while (found := await self.version()) == known:
-            left = end - time.monotonic()
-            if left <= 0:
-                break
-            await asyncio.sleep(min(left, _LOOK_SECONDS))
-        return found
+        return await another_version(
+            known,
+            timeout,
+            look=self.version,
+            wait=lambda left: asyncio.sleep(min(left, _LOOK_SECONDS)),
+        )
 
     # --- values -----------------------------------------------------------------------------
 

@@ -32,8 +32,6 @@ _SERVER_NAME: Final = 0
 _SUPPORTED_GROUPS: Final = 10
 _SIGNATURE_ALGORITHMS: Final = 13
 _ALPN: Final = 16
-_SESSION_TICKET: Final = 35
-_PRE_SHARED_KEY: Final = 41
 _SUPPORTED_VERSIONS: Final = 43
 
 _VERSIONS: Final = {
@@ -84,16 +82,6 @@ class ClientHello:
     def fallback_scsv(self) -> bool:
         """Whether the client says that it has come back with less than it can (RFC 7507)."""
         return _FALLBACK_SCSV in self.ciphers
-
-    @property
-    def offers_ticket(self) -> bool:
-        """Whether the client can resume by ticket in TLS 1.2 (RFC 5077)."""
-        return _SESSION_TICKET in self.extensions
-
-    @property
-    def offers_psk(self) -> bool:
-        """Whether the client asks to resume a TLS 1.3 session (RFC 8446 4.2.11)."""
-        return _PRE_SHARED_KEY in self.extensions
 
     @property
     def ja4(self) -> str:

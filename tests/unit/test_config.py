@@ -107,10 +107,9 @@ def test_every_key_knows_where_it_was_set(folder):
 def test_origins_for_mistakes_that_are_found_later(folder):
     drop_in(folder, "10.toml", "[limits]\nmax_errors = 3\n")
     configuration = read(folder)
-    assert configuration.line_of("listener.0.address") == 5
-    assert configuration.line_of("listener.0.banner_delay") == 3
-    assert configuration.line_of("limits.max_errors") is None  # in another file
-    assert configuration.line_of("timeouts.data") is None
+    assert configuration.origin("listener", 0, "address").line == 5
+    assert configuration.origin("listener", 0, "banner_delay").line == 3
+    assert configuration.origin("timeouts", "data").line is None
     assert str(configuration.origin("limits", "max_errors")) == f"{folder}/conf.d/10.toml:2"
     error = configuration.mistake("bad", remedy="better", at=("route", "*", "hosts", 0))
     assert str(error) == f"{folder}/gatepost.toml:9: bad; better"

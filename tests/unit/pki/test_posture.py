@@ -36,19 +36,19 @@ def kinds(issued, use=Use.LISTENER, now=NOW):
 @pytest.mark.parametrize(
     ("life", "left", "expected"),
     [
-        # a year's: 30 days and 7 days before its end
+        # a year's: 30 days before its end
         (365, 31, None),
-        (365, 29, (Kind.EXPIRING, False, "in 29 days")),
-        (365, 7, (Kind.EXPIRING, False, "in 7 days")),
-        (365, 6, (Kind.EXPIRING, True, "in 6 days")),
-        (365, 0.5, (Kind.EXPIRING, True, "in 12 hours")),
-        (365, -0.5, (Kind.EXPIRED, True, "edge.pem expired on")),
-        # of short life: a third and a twelfth of it
+        (365, 29, (Kind.EXPIRING, "in 29 days")),
+        (365, 7, (Kind.EXPIRING, "in 7 days")),
+        (365, 6, (Kind.EXPIRING, "in 6 days")),
+        (365, 0.5, (Kind.EXPIRING, "in 12 hours")),
+        (365, -0.5, (Kind.EXPIRED, "edge.pem expired on")),
+        # of short life: a third of it
         (9, 3.1, None),
-        (9, 2.9, (Kind.EXPIRING, False, "in 2 days")),
-        (9, 0.7, (Kind.EXPIRING, True, "in 16 hours")),
+        (9, 2.9, (Kind.EXPIRING, "in 2 days")),
+        (9, 0.7, (Kind.EXPIRING, "in 16 hours")),
         (1, 0.4, None),
-        (1, 0.3, (Kind.EXPIRING, False, "in 7 hours")),
+        (1, 0.3, (Kind.EXPIRING, "in 7 hours")),
     ],
 )
 def test_an_end_is_told_in_time(life, left, expected):
@@ -59,8 +59,8 @@ def test_an_end_is_told_in_time(life, left, expected):
     if expected is None:
         assert found == []
     else:
-        kind, is_urgent, words = expected
-        assert [(each.kind, each.is_urgent) for each in found] == [(kind, is_urgent)]
+        kind, words = expected
+        assert [each.kind for each in found] == [kind]
         assert words in found[0].problem
 
 
@@ -102,16 +102,16 @@ def test_an_expiring_ca_has_a_remedy_of_its_own():
     ("left", "expected"),
     [
         (31, []),
-        (29, [(Kind.IDENTITY_ENDING, False)]),
-        (6, [(Kind.IDENTITY_ENDING, True)]),
-        (0, [(Kind.IDENTITY_ENDED, False)]),
-        (-9, [(Kind.IDENTITY_ENDED, False)]),
+        (29, [Kind.IDENTITY_ENDING]),
+        (6, [Kind.IDENTITY_ENDING]),
+        (0, [Kind.IDENTITY_ENDED]),
+        (-9, [Kind.IDENTITY_ENDED]),
         (None, []),
     ],
 )
 def test_the_end_of_a_pin(left, expected):
     identity = Identity("acme", not_after=None if left is None else NOW + left * DAY)
-    assert [(each.kind, each.is_urgent) for each in flaws_of_identity(identity, NOW)] == expected
+    assert [each.kind for each in flaws_of_identity(identity, NOW)] == expected
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_who_has_not_come():
 @pytest.mark.parametrize(
     ("mode", "has_source", "expected"),
     [
-        ("hard", False, [(Kind.NO_REVOCATION_SOURCE, True)]),
-        ("soft", False, [(Kind.NO_REVOCATION_SOURCE, False)]),
+        ("hard", False, [Kind.NO_REVOCATION_SOURCE]),
+        ("soft", False, [Kind.NO_REVOCATION_SOURCE]),
         ("off", False, []),
         ("hard", True, []),
         ("soft", True, []),
@@ -155,7 +155,7 @@ def test_who_has_not_come():
 )
 def test_a_ca_that_nobody_can_be_asked_about(mode, has_source, expected):
     found = list(flaws_of_issuer(Issuer(ROOT.certificate, mode, has_source)))
-    assert [(each.kind, each.is_urgent) for each in found] == expected
+    assert [each.kind for each in found] == expected
     assert all("CN=Root" in each.problem for each in found)
 
 

@@ -50,7 +50,6 @@ def test_the_ca_is_found_in_the_chain():
     assert found.key == ("listener", 0, "certificate", 0)
     assert found.issuer == CA.certificate
     assert found.urls == ("http://ocsp.example",)
-    assert found.can_be_stapled
 
 
 def test_or_in_the_configuration_but_a_namesake_does_not_do():
@@ -64,10 +63,9 @@ def test_or_in_the_configuration_but_a_namesake_does_not_do():
 
 def test_the_configuration_can_say_where_to_ask():
     issued = CA.issue("edge")
-    assert not next(find_presented(material(issued))).can_be_stapled
+    assert next(find_presented(material(issued))).urls == ()
     found = next(find_presented(material(issued, authorities=[(CA, ("http://c.example",))])))
     assert found.urls == ("http://c.example",)
-    assert found.can_be_stapled
 
 
 def test_answers_are_fetched_for_those_that_can_be_asked_about():
