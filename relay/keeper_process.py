@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from relay.net.clock import SystemClock
 from relay.pki.certificate import Certificate
+from relay.pki.crl import issuer_ids
+from relay.pki.crl_lookup import look_up
 from relay.pki.ocsp import MAX_RESPONSE_BYTES
 from relay.revocation.ocsp_news import OcspUrls
 from relay.side_process import SideProcess
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from relay.material import Material
+    from relay.pki.revocation import Answer
     from relay.ports import Clock
     from relay.revocation.keeper import Keeper
     from relay.revocation.ocsp_keeper import OcspKeeper
@@ -190,6 +193,7 @@ async def _open_ocsp_keeper(
     tell: Callable[[dict[str, Any]], None],
 ) -> OcspKeeper:
     from relay.net.fetcher import Fetcher  # noqa: PLC0415
+    from relay.revocation.folder import CrlFolder  # noqa: PLC0415
     from relay.revocation.ocsp_keeper import OcspKeeper  # noqa: PLC0415
     from relay.revocation.ocsp_responders import Responders  # noqa: PLC0415
     from relay.revocation.stapling import own_certificates  # noqa: PLC0415
@@ -208,6 +212,11 @@ async def _open_ocsp_keeper(
             }
         )
 
+    def in_lists(certificate: Certificate, issuer: Certificate) -> Answer:
+        lists = folder.read().get(issuer_ids(issuer), ())
+        return look_up(certificate, issuer, lists, clock.now(), settings.grace)
+
+    folder = CrlFolder(material.settings.state_dir / "crl")
     settings = material.settings.revocation
     fetcher = Fetcher(
         settings.ocsp_timeout,
@@ -220,7 +229,9 @@ async def _open_ocsp_keeper(
         settings,
         OcspUrls((each.certificates, each.settings) for each in material.authorities),
         clock,
-        Responders(await stack.enter_async_context(fetcher), settings, clock, secrets.token_bytes),
+        Responders(
+            await stack.enter_async_context(fetcher), settings, clock, secrets.token_bytes, in_lists
+        ),
         own=own_certificates(material),
         tell=tell_news,
         show=show,

@@ -60,14 +60,14 @@ _STATUSES: Final = {
 class OcspAnswer(NamedTuple):
     """What an answer is worth.
 
-    `responder` is "issuer" or "delegated", "" if nobody may have signed it. `may_check_responder`
-    says that the delegated responder's own certificate is not exempt from revocation
-    (no id-pkix-ocsp-nocheck, RFC 6960 4.2.2.2.1).
+    `responder` is "issuer" or "delegated", "" if nobody may have signed it. `delegate` is the certificate of a
+    delegated responder that may be revoked itself; None for one that is exempt (id-pkix-ocsp-nocheck, RFC 6960
+    4.2.2.2.1).
     """
 
     answer: Answer
     responder: str = ""
-    may_check_responder: bool = False
+    delegate: Certificate | None = None
 
     @property
     def outcome(self) -> Outcome:
@@ -158,7 +158,7 @@ def judge_response(
     """
     try:
         basic = _read(response)
-        responder, is_checkable = _authorise(basic, issuer, now)
+        responder, delegate = _authorise(basic, issuer, now)
         _check_nonce(basic, nonce, is_required=is_nonce_required)
         single = _find_single(basic, certificate, issuer)
         answer = _judge_single(single, _end_of(single, max_age, lifetime), now, skew)
@@ -166,7 +166,7 @@ def judge_response(
         return OcspAnswer(Answer(Outcome.UNREACHABLE, str(refused)))
     except PARSE_FAULTS:
         return OcspAnswer(Answer(Outcome.UNREACHABLE, "the answer cannot be read"))
-    return OcspAnswer(answer, responder, is_checkable)
+    return OcspAnswer(answer, responder, delegate)
 
 
 def _read(response: bytes) -> ocsp.OCSPResponse:
@@ -183,12 +183,14 @@ def _read(response: bytes) -> ocsp.OCSPResponse:
 # --- may its signer speak for the CA? (RFC 6960 4.2.2.2) --------------------------------------
 
 
-def _authorise(basic: ocsp.OCSPResponse, issuer: Certificate, now: datetime) -> tuple[str, bool]:
-    """Return who has signed, and whether its certificate may be asked about; raises _Refused."""
+def _authorise(
+    basic: ocsp.OCSPResponse, issuer: Certificate, now: datetime
+) -> tuple[str, Certificate | None]:
+    """Return who has signed, and its certificate if it may be revoked; raises _Refused."""
     if is_broken_hash(basic.signature_hash_algorithm):
         raise _Refused("the answer is signed with a broken digest (MD5 or SHA-1)")
     if _has_signed(issuer.public_key, basic):
-        return "issuer", False
+        return "issuer", None
     reason = "the answer is not signed by the CA, nor by a responder of it"
     for parsed in basic.certificates[:MAX_RESPONDERS]:
         delegate = Certificate(parsed)
@@ -197,7 +199,8 @@ def _authorise(basic: ocsp.OCSPResponse, issuer: Certificate, now: datetime) -> 
                 continue
             problem = _fault_of_delegate(delegate, issuer, now)
             if problem is None:
-                return "delegated", delegate.extension(x509.OCSPNoCheck) is None
+                is_exempt = delegate.extension(x509.OCSPNoCheck) is not None
+                return "delegated", None if is_exempt else delegate
         except MalformedCertificate:
             problem = "its certificate cannot be read"
         reason = f"the answer is signed by a responder that may not: {problem}"

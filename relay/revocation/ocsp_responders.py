@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from relay.ports import Clock
     from relay.settings.revocation import Revocation
 
+    InLists = Callable[[Certificate, Certificate], Answer]
+
 __all__ = ["Exchange", "Responders"]
 
 _NONCE_BYTES: Final = 32
@@ -49,6 +51,7 @@ class Responders:
         settings: deadline, nonce, skew.
         clock: the time to judge answers by.
         make_nonce: gives so many random bytes.
+        in_lists: says what the lists at hand say of a responder's certificate; given with its CA.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class Responders:
         settings: Revocation,
         clock: Clock,
         make_nonce: Callable[[int], bytes],
+        in_lists: InLists,
     ) -> None:
         self._fetcher = fetcher
         self._settings = settings
         self._clock = clock
         self._make_nonce = make_nonce
+        self._in_lists = in_lists
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def ask(
@@ -139,6 +144,10 @@ class Responders:
             skew=settings.ocsp_clock_skew,
             lifetime=settings.refresh,
         )
+        if found.delegate is not None:
+            listed = self._in_lists(found.delegate, issuer)
+            if listed.outcome is Outcome.REVOKED:  # then its key may be anybody's, whatever it says
+                return _failed(f"the responder's own certificate is in a CRL: {listed.reason}")
         return Exchange(found.answer, response)
 
 

@@ -101,6 +101,24 @@ def test_a_delegated_responder_with_and_without_nonce(partner, tmp_path, upstrea
         assert partner.send(relay).code == 250
 
 
+@pytest.mark.parametrize(("is_revoked", "code"), [(False, 250), (True, 451)])
+def test_a_responder_that_its_ca_has_revoked_does_not_count(
+    partner, tmp_path, upstream, is_revoked, code
+):
+    signer = partner.root.issue("responder", usages=(), extensions=[SIGNING])
+    path = tmp_path / "root.crl"
+    path.write_bytes(make_crl(partner.root, [signer.cert.serial_number] if is_revoked else []))
+    with OpensslResponder(tmp_path, partner.root, signer) as responder:
+        responder.know(partner.issue(responder.extension))
+        relay = partner.relay(
+            upstream.port, "hard", sources=["ocsp"], authority={"crl_files": [str(path)]}
+        )
+        assert partner.send(relay).code == code
+    found = partner.last(relay)
+    assert found["revocation"] == ("unreachable" if is_revoked else "good")
+    assert is_revoked == ("own certificate is in a CRL" in found.get("revocation_reason", ""))
+
+
 def test_a_signer_that_is_not_for_that_does_not_count(partner, tmp_path, upstream):
     signer = partner.root.issue("some server", usages=("server",))
     with OpensslResponder(tmp_path, partner.root, signer) as responder:

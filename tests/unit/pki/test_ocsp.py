@@ -50,7 +50,7 @@ def refused_because(response: bytes, words: str, **options) -> None:
     found = judge(response, **options)
     assert found.outcome is Outcome.UNREACHABLE
     assert words in found.answer.reason
-    assert (found.responder, found.may_check_responder) == ("", False)
+    assert (found.responder, found.delegate) == ("", None)
 
 
 # --- the question
@@ -170,10 +170,14 @@ def with_extension(*, critical: bool, single: bool) -> bytes:
 )
 @pytest.mark.parametrize("status", ["good", "revoked", "unknown"])
 def test_a_delegated_responder(extensions, status):
-    found = judge(make_answer(LEAF, CA, status=status, signer=responder(CA, *extensions)))
+    signer = responder(CA, *extensions)
+    found = judge(make_answer(LEAF, CA, status=status, signer=signer))
     assert found.outcome == status
     assert found.responder == "delegated"
-    assert found.may_check_responder is (NO_CHECK not in extensions)
+    is_exempt = NO_CHECK in extensions
+    assert (found.delegate and found.delegate.der) == (
+        None if is_exempt else signer.certificates[0].der
+    )
 
 
 @pytest.mark.parametrize(

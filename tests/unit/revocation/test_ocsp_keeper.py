@@ -51,7 +51,7 @@ class FakeResponders:
         return found
 
     def judge(self, response, certificate, issuer):
-        return Responders(None, SLOW, self.clock, None).judge(response, certificate, issuer)
+        return Responders(None, SLOW, self.clock, None, None).judge(response, certificate, issuer)
 
 
 class Kept:

@@ -6,12 +6,13 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.errors import Unavailable
 from relay.net.fetcher import Fetched
 from relay.pki.certificate import Certificate
 from relay.pki.ocsp import MAX_GET_BYTES
-from relay.pki.revocation import Outcome
+from relay.pki.revocation import Answer, Outcome
 from relay.revocation.ocsp_responders import Responders
 from relay.settings.revocation import Revocation
 from tests.kit.pki import Authority
@@ -64,13 +65,19 @@ class FakeFetcher:
             self.running -= 1
 
 
-def ask(answers, urls=(A,), *, certificate=LEAF, **settings):
+def nobody_is_listed(_certificate, _issuer):
+    return Answer(Outcome.NO_SOURCE, "there is no CRL")
+
+
+def ask(answers, urls=(A,), *, certificate=LEAF, in_lists=nobody_is_listed, **settings):
     clock = FakeClock()
     clock.time = NOW
     fetcher = FakeFetcher(answers)
 
     async def main():
-        made = Responders(fetcher, Revocation(**settings), clock, lambda size: NONCE[:size])
+        made = Responders(
+            fetcher, Revocation(**settings), clock, lambda size: NONCE[:size], in_lists
+        )
         async with asyncio.timeout(10):
             return await made.ask(certificate, CA.certificate, urls)
 
@@ -109,6 +116,36 @@ def test_the_next_responder_is_asked_if_one_is_of_no_use(useless):
     exchange, fetcher = ask({A: useless, B: GOOD}, [A, B])
     assert exchange.answer.outcome is Outcome.GOOD
     assert fetcher.asked == [("GET", A), ("POST", A), ("GET", B)]
+
+
+SIGNING = (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), False)
+NO_CHECK = (x509.OCSPNoCheck(), False)
+DELEGATE = CA.issue("ocsp.example", usages=(), extensions=[SIGNING])
+EXEMPT = CA.issue("ocsp.example", usages=(), extensions=[SIGNING, NO_CHECK])
+
+
+@pytest.mark.parametrize(
+    ("signer", "listed", "expected"),
+    [
+        (DELEGATE, Outcome.REVOKED, Outcome.UNREACHABLE),
+        (DELEGATE, Outcome.GOOD, Outcome.GOOD),
+        (DELEGATE, Outcome.STALE, Outcome.GOOD),  # most CAs list their users only
+        (DELEGATE, Outcome.NO_SOURCE, Outcome.GOOD),
+        (EXEMPT, Outcome.REVOKED, Outcome.GOOD),
+        (None, Outcome.REVOKED, Outcome.GOOD),  # the CA itself
+    ],
+)
+def test_a_responder_that_is_revoked_itself_has_nothing_to_say(signer, listed, expected):
+    asked = []
+
+    def in_lists(certificate, issuer):
+        asked.append((certificate.der, issuer.der))
+        return Answer(listed, "keyCompromise")
+
+    exchange, _ = ask({A: make_answer(ISSUED, CA, signer=signer)}, in_lists=in_lists)
+    assert exchange.answer.outcome is expected
+    assert (expected is Outcome.UNREACHABLE) == ("keyCompromise" in exchange.answer.reason)
+    assert set(asked) <= {(DELEGATE.certificates[0].der, CA.certificate.der)}
 
 
 def test_if_none_is_of_use_the_outcome_says_most_that_can_be_said():
@@ -185,7 +222,7 @@ def test_one_responder_is_asked_few_things_at_a_time_and_holds_up_no_other():
     clock.time = NOW
 
     async def main():
-        made = Responders(fetcher, Revocation(), clock, lambda size: bytes(size))
+        made = Responders(fetcher, Revocation(), clock, bytes, nobody_is_listed)
         slow = [asyncio.create_task(made.ask(LEAF, CA.certificate, [A])) for _ in range(20)]
         await asyncio.sleep(0)
         async with asyncio.timeout(5):
