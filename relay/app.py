@@ -37,6 +37,7 @@ from relay.live_trust import LiveTrust
 from relay.mail.hygiene import hygiene_by_way
 from relay.net.clock import SystemClock
 from relay.net.dialer import TcpDialer
+from relay.net.interfaces import own_addresses
 from relay.net.listener import read_proxy_header, serve
 from relay.net.resolver import open_resolver
 from relay.net.tls import ClientTls, ServerTls
@@ -60,6 +61,7 @@ from relay.tls.profile import PROFILES
 if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from ipaddress import IPv4Address, IPv6Address
 
     from relay.material import Material
     from relay.net.stream import TcpStream
@@ -76,7 +78,7 @@ log = structlog.get_logger("gatepost")
 _REPORT_SECONDS = 1.0
 _COUNT_SECONDS = 2.0
 """How often what was counted for reports is handed over."""
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.2
 """How soon live sessions are looked at once trust may have changed."""
 _MAX_UNHEARD_BYTES = 2**24
 """If the supervisor does not read, something else is wrong: no reason to fill the memory."""
@@ -189,7 +191,7 @@ class Worker:
         last_known = LastKnown(settings.state_dir / "restrictions.json") if is_elsewhere else None
         watcher = Watcher(store, clock, self._restrictions_changed, last_known)
         outbox = Outbox(store, clock)
-        consequences = make_consequences(settings, watcher.view)
+        consequences = make_consequences(settings, watcher.view, _own_addresses())
         resolver = open_resolver(settings.dns)
         crls = CrlView(
             settings.revocation.grace,
@@ -286,7 +288,7 @@ class Worker:
     def _signing(self, clock: Clock) -> Signing | None:
         """What signs; None without a key that does."""
         keyring = self._blueprint.material.keyring
-        return Signing(keyring, clock, offload) if keyring.signs else None
+        return Signing(keyring, clock) if keyring.signs else None
 
     def _sealing(self, tools: Tools) -> Sealing | None:
         """What seals; None without a key that does."""
@@ -496,6 +498,15 @@ class Worker:
         """Tell the supervisor; what it does not read yet waits here, whole."""
         if self._writer.transport.get_write_buffer_size() < _MAX_UNHEARD_BYTES:
             self._writer.write(json.dumps(message).encode() + b"\n")
+
+
+def _own_addresses() -> frozenset[IPv4Address | IPv6Address]:
+    """This machine's addresses; where it does not say, those of listeners must do."""
+    try:
+        return own_addresses()
+    except OSError as error:
+        log.warning("this machine's addresses are not known", reason=error.strerror)
+        return frozenset()
 
 
 def _read_anchors(told: Mapping[str, Sequence[str]]) -> dict[str, Anchors]:

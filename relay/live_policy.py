@@ -20,7 +20,8 @@ from relay.policy.ledger import BestTls, Event, Ledger, SubjectKind
 from relay.settings.values import parse_endpoint, parse_network
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from ipaddress import IPv4Address, IPv6Address
 
     from relay.checks.reputation import Settings as Reputation
     from relay.model import Identity, Network, Tier
@@ -51,7 +52,7 @@ class LivePolicies:
 
     def __init__(self, policies: Policies) -> None:
         self._engines: Mapping[tuple[str, Stack], Engine] = {}
-        self._by_tier: dict[tuple[Engine, Tier | None], Engine] = {}
+        self._by_tier: dict[tuple[str, Stack, Tier | None], Engine] = {}
         self.replace(policies)
 
     def replace(self, policies: Policies) -> None:
@@ -66,16 +67,21 @@ class LivePolicies:
         Raises:
             Unavailable: the identity's rules are not there yet.
         """
-        key = (listener, identity.policy if identity is not None else ())
+        key = (
+            (listener, (), None) if identity is None else (listener, identity.policy, identity.tier)
+        )
+        engine = self._by_tier.get(key)
+        if engine is None:
+            engine = self._by_tier[key] = self._narrowed(*key)
+        return engine
+
+    def _narrowed(self, listener: str, additions: Stack, tier: Tier | None) -> Engine:
         # Rules come before the allowlist that names them, and go before the one that did.
+        key = (listener, additions)
         engine = self._engines.get(key) or self._previous.get(key)
         if engine is None:
             raise Unavailable(f"policy {key} is not loaded")
-        tier = identity.tier if identity is not None else None
-        narrow = self._by_tier.get((engine, tier))
-        if narrow is None:
-            narrow = self._by_tier[engine, tier] = _for_tier(engine, tier)
-        return narrow
+        return _for_tier(engine, tier)
 
 
 def _for_tier(engine: Engine, tier: Tier | None) -> Engine:
@@ -116,9 +122,14 @@ def make_authentication_results(settings: Settings, panel: Panel) -> Authenticat
     )
 
 
-def make_consequences(settings: Settings, restrictions: Restrictions) -> Consequences:
-    """Say whom the policy may touch."""
-    return Consequences(restrictions, _exempt(settings), settings.policy.max_duration)
+def make_consequences(
+    settings: Settings,
+    restrictions: Restrictions,
+    own: Iterable[IPv4Address | IPv6Address] = (),
+) -> Consequences:
+    """Say whom the policy may touch; `own` are this machine's addresses, whatever listeners are on."""
+    exempt = (*_exempt(settings), *(parse_network(str(each)) for each in own))
+    return Consequences(restrictions, exempt, settings.policy.max_duration)
 
 
 def make_ledger(

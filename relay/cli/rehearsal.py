@@ -88,7 +88,7 @@ async def rehearse(
     async def passes(stage: Stage) -> bool:
         engine = engine_for(stage is not Stage.CONNECT)
         verdict = await judging.judge(engine, stage)
-        plan, facts = engine.plan(stage), judging.facts(stage)
+        plan, facts = engine.plans[stage], judging.facts(stage)
         recipient = str(case.recipient) if stage is Stage.RECIPIENT else ""
         answers = plan.answers(facts) if plan else ()
         done.steps.append(Step(stage, recipient, dict(facts), answers, verdict))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from relay.policy.case import Case
     from relay.policy.check import Check, PromptCheck, WaitingCheck
-    from relay.policy.engine import Engine, Need
+    from relay.policy.engine import Engine, Need, Outcome
     from relay.policy.facts import Fact, Value
     from relay.policy.verdict import Verdict
     from relay.ports import AuditSink
@@ -126,29 +126,37 @@ class Judging:
         """Gather the facts that the rules of a stage name, and return their verdict."""
         case = self._case
         case.charged.pop(stage, None)
-        plan = engine.plan(stage)
+        plan = engine.plans[stage]
         if plan is None:
             return COMPLIANT
-        facts = self._facts_at(stage)
+        if stage is Stage.RECIPIENT:
+            self._recipient = Facts(self._transaction)
+        facts = self.facts(stage)
         facts.update(plan.given)
         case.facts, case.limits = facts, engine.limits
         outcome = plan.judge(facts)
         while outcome.pending:
-            needs = engine.askable(outcome.pending, facts)
+            needs = engine.askable(outcome.pending, facts) if engine.limits else outcome.pending
             if not self._ask_ready(needs, facts):
                 await self._ask_waiting(needs, facts)
             outcome = plan.judge(facts)
-        if outcome is not NOTHING:
-            needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)
-            while self._ask_ready(needs, facts):
-                needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)
-            await self._ask_waiting(needs, facts)
-        verdict = put_into_words(outcome, facts)
+        if outcome is NOTHING:
+            verdict = COMPLIANT
+        else:
+            verdict = await self._put_into_words(engine, outcome, facts)
         if stage is Stage.RECIPIENT:
             self._recipient_verdict = verdict
         elif verdict is not COMPLIANT:
             self._marks.append((stage, verdict))
         return verdict
+
+    async def _put_into_words(self, engine: Engine, outcome: Outcome, facts: Facts) -> Verdict:
+        """Gather what stands in the texts of an outcome, and make the verdict of it."""
+        needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)
+        while self._ask_ready(needs, facts):
+            needs = needs_of(outcome.text_facts - facts.keys(), engine.facts)
+        await self._ask_waiting(needs, facts)
+        return put_into_words(outcome, facts)
 
     @property
     def tags(self) -> tuple[tuple[str, str], ...]:
@@ -178,11 +186,6 @@ class Judging:
     def _whole(self, stage: Stage) -> Facts:
         """All that decisions up to a stage rest on: what could not be found out earlier, too."""
         return Facts({**self._connection, **self.facts(stage)})
-
-    def _facts_at(self, stage: Stage) -> Facts:
-        if stage is Stage.RECIPIENT:
-            self._recipient = Facts(self._transaction)
-        return self.facts(stage)
 
     # --- facts --------------------------------------------------------------------------------
 

@@ -74,9 +74,13 @@ class TlsChannel:
         self._on_first = call
 
     def feed(self, inbox: list[bytes | memoryview]) -> bool:
-        """Take the next slice from what has been received; False if there is none."""
+        """Give the handshake the next slice of what has been received; False if there is none."""
         if not inbox:
             return False
+        self._records.feed(self._next_slice(inbox))
+        return True
+
+    def _next_slice(self, inbox: list[bytes | memoryview]) -> bytes | memoryview:
         data = inbox.pop(0)
         if len(data) > _SLICE_BYTES:
             view = memoryview(data)
@@ -84,8 +88,7 @@ class TlsChannel:
             data = view[:_SLICE_BYTES]
         if len(data) > _SMALL_BYTES:
             self.has_grown = self._was_used = True
-        self._records.feed(data)
-        return True
+        return data
 
     def decrypt(self, inbox: list[bytes | memoryview]) -> bytes:
         """Return all plain bytes of what has been received, emptying `inbox`.
@@ -94,11 +97,9 @@ class TlsChannel:
         """
         plain: list[bytes] = []
         try:
-            self.feed(inbox)
-            self._records.read(plain)
+            self._records.read(self._next_slice(inbox) if inbox else b"", plain)
             while inbox:
-                self.feed(inbox)
-                self._records.read(plain)
+                self._records.read(self._next_slice(inbox), plain)
         except SSL.ZeroReturnError:
             self.is_over = True
             inbox.clear()
@@ -110,17 +111,18 @@ class TlsChannel:
             self._on_first = None
         return plain[0] if len(plain) == 1 else b"".join(plain)
 
-    def encrypt(self, data: bytes | memoryview) -> None:
-        """Seal bytes for the peer; they wait in `outgoing`."""
+    def encrypt(self, data: bytes | memoryview) -> bytes:
+        """Seal bytes for the peer; return all that must be sent to it."""
         if len(data) > _SMALL_BYTES:
             self.has_grown = self._was_used = True
         try:
-            self._records.write(data)
+            return self._records.write(data)
         except SSL.Error as error:
             self._break(error)
+            return self._records.outgoing()
 
     def outgoing(self) -> bytes:
-        """Take what must be sent to the peer; b"" if there is nothing."""
+        """Take what TLS itself has for the peer; b"" if there is nothing."""
         return self._records.outgoing()
 
     def say_goodbye(self) -> None:

@@ -90,19 +90,16 @@ class Records:
     def __init__(self, connection: SSL.Connection) -> None:
         self._private = cast("Any", connection)
 
-    def feed(self, data: bytes | memoryview) -> None:
-        """Put bytes of the peer where `read` finds them."""
-        if _LIBRARY.BIO_write(self._private._into_ssl, _pointer(data), len(data)) < 0:
-            raise MemoryError
-
-    def read(self, plain: list[bytes]) -> None:
-        """Decrypt all whole records that are there, and append what was in them.
+    def read(self, data: bytes | memoryview, plain: list[bytes]) -> None:
+        """Take bytes of the peer, decrypt all records that are whole, and append what was in them.
 
         Raises:
             SSL.Error: TLS is over (`SSL.ZeroReturnError`) or has failed.
         """
         private = self._private
         tls, bio = private._ssl, private._into_ssl
+        if data and _LIBRARY.BIO_write(bio, _pointer(data), len(data)) < 0:
+            raise MemoryError
         # OpenSSL fetches record by record, and a record fits into the buffer: when the BIO is
         # empty, nothing is left inside either.
         while _LIBRARY.BIO_get_mem_data(bio, _NULL):
@@ -113,12 +110,24 @@ class Records:
                 return
             plain.append(_FFI.unpack(_SCRATCH, size))
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Encrypt; what comes of it waits in `outgoing`. Raises SSL.Error."""
+    def feed(self, data: bytes | memoryview) -> None:
+        """Put bytes of the peer where the handshake finds them."""
+        if _LIBRARY.BIO_write(self._private._into_ssl, _pointer(data), len(data)) < 0:
+            raise MemoryError
+
+    def write(self, data: bytes | memoryview) -> bytes:
+        """Encrypt, and take all that must be sent to the peer by now.
+
+        Raises:
+            SSL.Error: TLS is over or has failed.
+        """
         private = self._private
         size = _LIBRARY.SSL_write(private._ssl, _pointer(data), len(data))
         if size <= 0:
             private._raise_ssl_error(private._ssl, size)
+        size = _LIBRARY.BIO_read(private._from_ssl, _SCRATCH, _SCRATCH_BYTES)
+        sealed = cast("bytes", _FFI.unpack(_SCRATCH, size))
+        return sealed if size < _SCRATCH_BYTES else sealed + self.outgoing()
 
     def outgoing(self) -> bytes:
         """Take what must be sent to the peer; b"" if there is nothing."""

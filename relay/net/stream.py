@@ -320,9 +320,10 @@ class TcpStream(asyncio.Protocol):
         if self._channel is None:
             self._transport.write(data)
             return
-        self._channel.encrypt(data)
+        sealed = self._channel.encrypt(data)
         self._problem = self._problem or self._channel.problem
-        self._ship(self._channel)
+        if sealed and not self._lost:
+            self._transport.write(sealed)
 
     def _ship(self, channel: TlsChannel) -> None:
         """Hand what TLS has for the peer to the transport."""
@@ -460,10 +461,10 @@ class TcpStream(asyncio.Protocol):
         if self._channel is None:
             self._write(last_words)
             return
-        if last_words:
-            self._channel.encrypt(last_words)
+        sealed = self._channel.encrypt(last_words) if last_words else b""
         self._channel.say_goodbye()
-        self._ship(self._channel)  # both in one segment
+        if (sealed := sealed + self._channel.outgoing()) and not self._lost:
+            self._transport.write(sealed)  # both in one segment
 
     def abort(self) -> None:
         """Close at once."""

@@ -98,25 +98,22 @@ def needs_of(names: Iterable[str], facts: Mapping[str, Fact]) -> tuple[Need, ...
 class _Memory(Generic[_T]):
     """What follows from some facts, for the facts it was asked about last; bounded in size."""
 
-    __slots__ = ("_held", "pick")
+    __slots__ = ("held", "pick")
 
     def __init__(self, names: Iterable[str]) -> None:
         chosen = sorted(names)
         self.pick: Callable[[Mapping[str, Value]], Any] = (
             itemgetter(*chosen) if chosen else _no_facts
         )
-        self._held: dict[Any, _T] = {}
-
-    def get(self, key: Any) -> _T | None:
-        return self._held.get(key)
+        self.held: dict[Any, _T] = {}
 
     def put(self, key: Any, value: _T) -> None:
         values = key if type(key) is tuple else (key,)
         if sum(map(_characters, values)) > _MAX_REMEMBERED_CHARACTERS:
             return  # nobody should be able to fill our memory with long texts
-        if len(self._held) >= _MAX_REMEMBERED:
-            self._held.clear()
-        self._held[key] = value
+        if len(self.held) >= _MAX_REMEMBERED:
+            self.held.clear()
+        self.held[key] = value
 
 
 class _Condition:
@@ -130,7 +127,7 @@ class _Condition:
 
     def answer(self, facts: Mapping[str, Value], activation: Callable[[], Any]) -> bool | None:
         key = self._memory.pick(facts)
-        known = self._memory.get(key)
+        known = self._memory.held.get(key)
         if known is None:
             known = _Answer(self.rule.when.evaluate(activation()))
             self._memory.put(key, known)
@@ -170,11 +167,12 @@ class Plan:
         Args:
             facts: with all that are `given`.
         """
-        key = self._memory.pick(facts)
-        outcome = self._memory.get(key)
+        memory = self._memory
+        key = memory.pick(facts)
+        outcome = memory.held.get(key)
         if outcome is None:
             outcome = self._ask(facts)
-            self._memory.put(key, outcome)
+            memory.put(key, outcome)
         return outcome
 
     def answers(self, facts: Facts) -> tuple[tuple[Rule, bool | None], ...]:
@@ -250,18 +248,15 @@ class Engine:
             for stage, here in self.limits.items()
         }
         self.facts = language.facts
-        self._plans: dict[Stage, Plan | None] = {}
+        self.plans: dict[Stage, Plan | None] = {}
+        """The rules of each stage; None if there are none."""
         for stage in Stage:
             here = tuple(rule for rule in self.rules if rule.at is stage)
-            self._plans[stage] = Plan(here, language, given) if here else None
+            self.plans[stage] = Plan(here, language, given) if here else None
         self.tag_headers = frozenset(
             rule.tag.header.lower().encode() for rule in self.rules if rule.tag
         )
         """The header fields that tags are written into, in lower case: nobody else may."""
-
-    def plan(self, stage: Stage) -> Plan | None:
-        """The rules of a stage; None if there are none."""
-        return self._plans[stage]
 
     def only(self, keep: Callable[[Rule], bool]) -> Engine:
         """Return an engine with some of the rules."""
@@ -290,7 +285,7 @@ class Engine:
 
     def judge(self, stage: Stage, facts: Mapping[str, Value]) -> Verdict:
         """Return the verdict on facts that were found out before; others can't be any more."""
-        plan = self._plans[stage]
+        plan = self.plans[stage]
         if plan is None:
             return COMPLIANT
         known = Facts({**facts, **plan.given})

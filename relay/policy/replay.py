@@ -71,7 +71,7 @@ class Replay:
         """The outcome of a stage, and the facts that were asked and are not known."""
         lacking: frozenset[str] = frozenset()
         for each in self._from_all_to_few(engine):
-            plan = each.plan(stage)
+            plan = each.plans[stage]
             outcome = NOTHING if plan is None else plan.judge(facts)
             if not outcome.pending:
                 return outcome, lacking

@@ -195,15 +195,16 @@ class ServerEngine:
 
     def answer(self, reply: Reply) -> None:
         """Answer the last event. 421 ends the connection (RFC 5321 3.8)."""
-        question = self._question
-        self._expect(question is not None, "there is no event to answer")
-        is_accepted_hello = type(question) is Hello and reply.is_positive
-        self._expect(not is_accepted_hello, "a greeting is accepted by accept_hello")
-        if reply.code == 421:
+        question, code = self._question, reply.code
+        if question is None:
+            raise RuntimeError("there is no event to answer")
+        if type(question) is Hello and code < 400:
+            raise RuntimeError("a greeting is accepted by accept_hello")
+        if code == 421:
             self.close_with(reply)
             return
         self._question = None
-        if reply.is_permanent:
+        if code >= 500:
             self.errors += 1
         _ANSWERED[type(question)](self, question, reply)
 
@@ -244,8 +245,8 @@ class ServerEngine:
 
     def _sender_answered(self, question: MailFrom, reply: Reply) -> None:
         self._queue(reply)
-        self._has_refused = not reply.is_positive
-        if reply.is_positive:
+        self._has_refused = not (is_accepted := reply.is_positive)
+        if is_accepted:
             self._reception = Reception(
                 question.sender, self._max_message_bytes, self._limits.max_line_bytes
             )
@@ -288,7 +289,8 @@ class ServerEngine:
         Raises:
             RuntimeError: the last event has not been answered.
         """
-        self._expect(self._question is None, "the last event has not been answered")
+        if self._question is not None:
+            raise RuntimeError("the last event has not been answered")
         event = None
         while event is None:
             event = self._step()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FADING_TABLES", "SqliteStore"]
 
-_LOOK_SECONDS: Final = 0.1
+_LOOK_SECONDS: Final = 0.2
 """How often `changed` looks."""
 _LISTED_AT_ONCE: Final = 500
 _FORGOTTEN_AT_ONCE: Final = 200

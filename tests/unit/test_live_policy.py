@@ -1,6 +1,7 @@
 """The policy in force: which rules for whom, and whom no rule may ban."""
 
 from datetime import timedelta
+from ipaddress import ip_address
 from random import Random
 
 import pytest
@@ -72,7 +73,7 @@ def test_narrowed_rules_come_to_the_same_verdicts(tier):
     narrow = LivePolicies(whole).engine("public", identity)
     full = whole.engines["public", ()]
     assert any(
-        narrow.plan(stage).answers(Facts()) != full.plan(stage).answers(Facts())
+        narrow.plans[stage].answers(Facts()) != full.plans[stage].answers(Facts())
         for stage in (Stage.SENDER, Stage.MESSAGE)
     ), "some rule was left out"
     case = Case(peer=Endpoint("192.0.2.1", 1), listener="public", identity=identity)
@@ -126,6 +127,8 @@ def configuration(tmp_path):
         ("192.0.2.25", False),
         ("198.51.100.1", False),
         ("203.0.113.9", False),
+        ("198.51.100.77", False),
+        ("2001:db8::77", False),
         ("192.0.2.26", True),
         ("198.51.100.9", True),
         ("2001:db8::1", True),
@@ -135,7 +138,9 @@ def test_whom_nobody_bans(address, is_banned, configuration):
     view = Restrictions()
     for everybody in ("0.0.0.0/0", "::/0"):
         view.put(Restriction(RestrictionKind.BAN, everybody, "", "", 0.0))
-    assert make_consequences(configuration, view).is_banned(Endpoint(address, 25)) is is_banned
+    own = [ip_address("198.51.100.77"), ip_address("2001:db8::77")]
+    consequences = make_consequences(configuration, view, own)
+    assert consequences.is_banned(Endpoint(address, 25)) is is_banned
 
 
 def test_a_check_has_its_own_deadline_or_the_common_one():

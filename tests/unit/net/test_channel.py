@@ -26,41 +26,37 @@ def test_bytes_come_out_as_they_went_in(profile, size: int) -> None:
     theirs, ours = pair(profile)
     data = bytes(range(256)) * (size // 256 + 1)
     for here, there in ((theirs, ours), (ours, theirs)):
-        here.encrypt(data[:size])
-        assert there.decrypt([here.outgoing()]) == data[:size]
+        assert there.decrypt([here.encrypt(data[:size])]) == data[:size]
         assert here.outgoing() == b""
 
 
 def test_records_may_be_cut_anywhere() -> None:
     theirs, ours = pair()
-    ours.encrypt(b"MAIL FROM:<>\r\n")
-    ours.encrypt(b"RCPT TO:<a@example.org>\r\n")
-    sealed = ours.outgoing()
+    sealed = ours.encrypt(b"MAIL FROM:<>\r\n")
+    sealed += ours.encrypt(b"RCPT TO:<a@example.org>\r\n")
     plain = b"".join(theirs.decrypt([sealed[at : at + 1]]) for at in range(len(sealed)))
     assert plain == b"MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\n"
 
 
 def test_what_comes_with_the_last_flight_of_the_handshake_is_not_lost() -> None:
     theirs, ours = pair()
-    ours.encrypt(b"EHLO x\r\n")
-    theirs.feed([ours.outgoing()])  # inside OpenSSL before anybody has asked
+    theirs.feed([ours.encrypt(b"EHLO x\r\n")])  # inside OpenSSL before anybody has asked
     assert theirs.decrypt([]) == b"EHLO x\r\n"
     assert theirs.decrypt([]) == b""
 
 
 def test_close_notify_is_the_end() -> None:
     theirs, ours = pair()
-    ours.encrypt(b"QUIT\r\n")
+    sealed = ours.encrypt(b"QUIT\r\n")
     ours.say_goodbye()
-    assert theirs.decrypt([ours.outgoing()]) == b"QUIT\r\n"
+    assert theirs.decrypt([sealed, ours.outgoing()]) == b"QUIT\r\n"
     assert theirs.is_over
     assert theirs.problem == ""
 
 
 def test_a_record_that_was_tampered_with_ends_it_with_an_alert() -> None:
     theirs, ours = pair()
-    ours.encrypt(b"MAIL FROM:<a@example.org>\r\n")
-    sealed = bytearray(ours.outgoing())
+    sealed = bytearray(ours.encrypt(b"MAIL FROM:<a@example.org>\r\n"))
     sealed[-1] ^= 1
     inbox: list[bytes | memoryview] = [bytes(sealed), b"more"]
     assert theirs.decrypt(inbox) == b""
@@ -71,8 +67,8 @@ def test_a_record_that_was_tampered_with_ends_it_with_an_alert() -> None:
 
 def test_what_was_good_before_the_bad_is_handed_out() -> None:
     theirs, ours = pair()
-    ours.encrypt(b"NOOP\r\n")
-    assert theirs.decrypt([ours.outgoing(), b"\x17\x03\x03\x00\x05abcde"]) == b"NOOP\r\n"
+    sealed = ours.encrypt(b"NOOP\r\n")
+    assert theirs.decrypt([sealed, b"\x17\x03\x03\x00\x05abcde"]) == b"NOOP\r\n"
     assert theirs.problem
 
 
@@ -86,9 +82,9 @@ def test_an_alert_of_the_peer_is_named() -> None:
 def test_nothing_is_sealed_after_goodbye() -> None:
     theirs, ours = pair()
     ours.say_goodbye()
-    ours.encrypt(b"too late")
+    words = ours.encrypt(b"too late")
     assert ours.problem
-    theirs.decrypt([ours.outgoing()])
+    theirs.decrypt([words])
     assert theirs.is_over
 
 
@@ -105,8 +101,7 @@ def test_something_can_be_done_at_the_first_bytes_and_only_then() -> None:
     ours.decrypt([])
     assert calls == []
     for _ in range(2):
-        theirs.encrypt(b"220 ready\r\n")
-        ours.decrypt([theirs.outgoing()])
+        ours.decrypt([theirs.encrypt(b"220 ready\r\n")])
     assert calls == ["ticket"]
 
 
@@ -114,8 +109,7 @@ def test_something_can_be_done_at_the_first_bytes_and_only_then() -> None:
 def test_a_session_ended_without_goodbye_resumes_all_the_same(profile) -> None:
     server, client = server_tls(SERVER), client_tls(profile=profile)
     theirs, ours, _ = shake_hands(server, client)
-    theirs.encrypt(b"220 ready\r\n")
-    ours.decrypt([theirs.outgoing()])
+    ours.decrypt([theirs.encrypt(b"220 ready\r\n")])
     client.remember("edge.example.org", NEXT_HOP, ours.connection)
     ours.forget()
     del ours, theirs
@@ -126,22 +120,19 @@ def test_a_session_ended_without_goodbye_resumes_all_the_same(profile) -> None:
 
 def test_a_rest_gives_grown_buffers_back_and_harms_nothing() -> None:
     theirs, ours = pair()
-    ours.encrypt(bytes(100_000))
-    theirs.decrypt([ours.outgoing()])
+    theirs.decrypt([ours.encrypt(bytes(100_000))])
     for channel in (theirs, ours):
         assert channel.has_grown
         channel.rest()
         assert channel.has_grown, "in use a moment ago"
         channel.rest()
         assert not channel.has_grown
-    ours.encrypt(b"NOOP\r\n")
-    assert theirs.decrypt([ours.outgoing()]) == b"NOOP\r\n"
+    assert theirs.decrypt([ours.encrypt(b"NOOP\r\n")]) == b"NOOP\r\n"
 
 
 def test_a_rest_in_the_middle_of_a_record_loses_nothing() -> None:
     theirs, ours = pair()
-    ours.encrypt(bytes(100_000))
-    sealed = ours.outgoing()
+    sealed = ours.encrypt(bytes(100_000))
     plain = theirs.decrypt([sealed[:90_000]])
     theirs.rest()
     theirs.rest()
@@ -150,8 +141,7 @@ def test_a_rest_in_the_middle_of_a_record_loses_nothing() -> None:
 
 def test_a_rest_keeps_buffers_that_hold_something() -> None:
     theirs, ours = pair()
-    ours.encrypt(bytes(10_000))
-    theirs.feed([ours.outgoing()])
+    theirs.feed([ours.encrypt(bytes(10_000))])
     theirs.rest()
     theirs.rest()
     assert theirs.has_grown
@@ -165,6 +155,5 @@ def test_a_rest_keeps_buffers_that_hold_something() -> None:
 def test_a_small_exchange_needs_no_new_buffers() -> None:
     theirs, ours = pair()
     theirs.rest()
-    ours.encrypt(b"NOOP\r\n")
-    theirs.decrypt([ours.outgoing()])
+    theirs.decrypt([ours.encrypt(b"NOOP\r\n")])
     assert not theirs.has_grown

@@ -35,8 +35,7 @@ def facts(server, client, name="edge.example.org"):
 def resume(server, client):
     """A first handshake, the first bytes, and what a second one gives."""
     theirs, ours, _ = shake_hands(server, client)
-    theirs.encrypt(b"250 ok\r\n")
-    assert ours.decrypt([theirs.outgoing()]) == b"250 ok\r\n"
+    assert ours.decrypt([theirs.encrypt(b"250 ok\r\n")]) == b"250 ok\r\n"
     client.remember("edge.example.org", NEXT_HOP, ours.connection)
     return facts(server, client)
 
@@ -187,8 +186,7 @@ def test_a_ticket_of_another_server_leads_to_a_full_handshake() -> None:
 def test_few_sessions_are_kept() -> None:
     client = client_tls()
     theirs, ours, _ = shake_hands(server_tls(SERVER), client)
-    theirs.encrypt(b"x")
-    ours.decrypt([theirs.outgoing()])
+    ours.decrypt([theirs.encrypt(b"x")])
     for port in range(1000):
         client.remember("edge.example.org", Endpoint("192.0.2.1", port), ours.connection)
     assert len(client._sessions) == 256

@@ -107,7 +107,7 @@ def test_a_loop_that_takes_too_long_is_unknown():
 
 def outcome(text, **facts):
     known = Facts(OWN | {name.replace("__", "."): value for name, value in facts.items()})
-    return engine_of(text).plan(Stage.SENDER).judge(known)
+    return engine_of(text).plans[Stage.SENDER].judge(known)
 
 
 def pending(text, **facts):
@@ -185,7 +185,7 @@ def test_memory_is_bounded():
         engine.judge(Stage.SENDER, OWN | {"sender.local": f"{number}"})
     for number in range(100):
         engine.judge(Stage.SENDER, OWN | {"sender.local": f"{number}" * 5000})
-    held = engine.plan(Stage.SENDER)._memory._held
+    held = engine.plans[Stage.SENDER]._memory._held
     assert 0 < len(held) <= 1024
     assert all(len(str(key)) < 3000 for key in held)
 
