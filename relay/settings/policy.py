@@ -19,8 +19,9 @@ class Policy(Table):
     """What the policy may do to clients. The rules stand in files of their own: see `listener.policy`."""
 
     exempt: tuple[NetworkField, ...] = ()
-    """Networks that are never banned, whatever a rule says: monitoring, your own hosts. The relay's own
-    addresses, loopback and the load balancers of `proxy_protocol_from` never are."""
+    """Networks that are never banned, whatever a rule says: monitoring, your own hosts. Loopback, the load
+    balancers of `proxy_protocol_from` and this machine's own addresses, as they were at the start, never are;
+    name one that comes and goes, or that stands for this machine elsewhere (NAT)."""
 
     banned: Literal["permanent", "temporary"] = "permanent"
     """What a banned address hears instead of a banner: `permanent` (554) or `temporary` (421: honest

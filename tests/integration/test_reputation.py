@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from relay.model import Endpoint
+from relay.net.interfaces import own_addresses
 from relay.state.sqlite import SqliteStore
 from tests.kit import clients
 from tests.kit.client_hello import client_hello, in_records
@@ -86,14 +88,42 @@ def test_harm_leads_to_a_ban_that_ends_and_the_score_fades(relay, site):
     assert len(relay.audit(kind="sanction")) == 1
 
 
-@pytest.mark.parametrize("address", ["203.0.113.7", "10.0.0.1"], ids=["exempt", "of our own side"])
+def own_address():
+    """An address of this machine that other machines may see: not loopback, not private."""
+    own = (each for each in own_addresses() if each.version == 4)
+    return next((str(each) for each in own if not Endpoint(str(each), 0).is_local), None)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        pytest.param("203.0.113.7", id="exempt"),
+        pytest.param("10.0.0.1", id="of our own side"),
+        pytest.param(own_address(), id="our own"),
+    ],
+)
 def test_exempt_and_own_addresses_are_never_banned(address, relay, site):
+    if address is None:
+        pytest.skip("all addresses of this machine are private ones")
     for _ in range(3):
         smuggle(relay, site, address)
     smuggle(relay, site, "192.0.2.66")
     relay.wait_for_audit(kind="refusal", peer_address="192.0.2.66", rule="bare_newline")
     assert greeted(relay, address) == 220
     assert not relay.audit(kind="sanction")
+
+
+@pytest.mark.parametrize(
+    "address", [pytest.param("203.0.113.7", id="exempt"), pytest.param(own_address(), id="our own")]
+)
+def test_a_ban_of_everybody_leaves_exempt_and_own_addresses_alone(address, relay):
+    if address is None:
+        pytest.skip("all addresses of this machine are private ones")
+    assert relay.command("ban", "add", "0.0.0.0/0", "--reason", "a mistake").returncode == 0
+    assert wait_until("it is known", lambda: greeted(relay, "198.51.100.66") == 554 or None)
+    assert greeted(relay, address) == 220
+    assert relay.command("ban", "remove", "0.0.0.0/0").returncode == 0
+    assert wait_until("it is over", lambda: greeted(relay, "198.51.100.66") == 220 or None)
 
 
 def test_every_downgrade_is_on_record_as_such(relay, site):
