@@ -211,8 +211,7 @@ def serve_once(server: ServerTls, end: socket.socket) -> None:
         channel.feed([end.recv(65_536)])
     seen = facts_of(channel.connection)
     told = {"resumed": seen.resumed, "leaf": [each.sha256 for each in seen.certificates]}
-    channel.encrypt(json.dumps(told).encode())
-    end.sendall(channel.outgoing())
+    end.sendall(channel.encrypt(json.dumps(told).encode()))
     end.recv(1)
 
 
