@@ -206,7 +206,7 @@ class _Loader:
         files, pair = route.client_certificate, None
         if files is not None:
             pair = self._load_pair((*key, "client_certificate"), files, is_server=False)
-        # `consistency.py` has checked that they are pins.
+        # `consistency` has checked that they are pins.
         return RouteMaterial(pair, anchors, tuple(format_pin(parse_pin(pin)) for pin in route.pins))
 
     def load_authority(self, key: KeyPath, authority: RevocationAuthority) -> AuthorityMaterial:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from relay.toml_lines import KeyPath
 
-__all__ = ["Mistake", "explain", "format_key"]
+__all__ = ["Mistake", "explain", "format_key", "mistake_by"]
 
 
 class Mistake(NamedTuple):
@@ -191,6 +191,18 @@ def _tables(root: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
                 "lists": "a [lists.<name>]",
             }
             yield header.get(name, f"[{name}]"), model
+
+
+def mistake_by(error: ValueError, key: KeyPath, name: str) -> Mistake:
+    """Make the mistake that a parser's error tells of: its text is "problem; remedy".
+
+    Args:
+        error: of the parser.
+        key: where the value stands.
+        name: how the operator knows that key.
+    """
+    problem, _, remedy = str(error).partition("; ")
+    return Mistake(key, f"`{name}`: {problem}", remedy)
 
 
 def format_key(key: KeyPath) -> str:

@@ -18,10 +18,9 @@ from cryptography.x509 import ExtendedKeyUsage
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.certificate_files import read_system_store
-from relay.consistency import is_loopback
 from relay.errors import ConfigurationError
 from relay.pki.posture import Kind, Use, Used, flaws_of_certificate, flaws_of_identity
-from relay.settings.values import parse_endpoint
+from relay.settings.values import is_loopback, parse_endpoint
 from relay.toml_lines import index_lines
 
 if TYPE_CHECKING:

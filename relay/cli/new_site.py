@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from relay.allowlist_file import add_identity
 from relay.ca_folder import CaFolder, IssuedFiles, create_ca, issue_to_files
-from relay.consistency import is_loopback
 from relay.errors import ConfigurationError
 from relay.key_files import write_new
 from relay.pki.issuing import Subject
 from relay.pki.pins import format_pin, pin_of
-from relay.settings.values import is_host_name, parse_endpoint
+from relay.settings.values import is_host_name, is_loopback, parse_endpoint
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -87,8 +87,7 @@ def find_site(config: Path | None) -> Site:
 
 
 def _est_url(settings: Settings) -> str:
-    from relay.consistency import is_loopback
-    from relay.settings.values import parse_endpoint
+    from relay.settings.values import is_loopback, parse_endpoint
 
     if not settings.est.address:
         return ""

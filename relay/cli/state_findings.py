@@ -7,9 +7,9 @@ import time
 from typing import TYPE_CHECKING
 
 from relay.cli.findings import Finding
-from relay.consistency import is_loopback
 from relay.errors import ConfigurationError, Unavailable
 from relay.model import Charge
+from relay.settings.values import is_loopback
 from relay.state.opening import open_store
 from relay.state.redis_address import parse_store_url
 from relay.state.sqlite_file import FILE_NAME

@@ -21,6 +21,7 @@ __all__ = [
     "format_duration",
     "format_size",
     "is_host_name",
+    "is_loopback",
     "parse_duration",
     "parse_endpoint",
     "parse_network",
@@ -106,6 +107,15 @@ def is_host_name(text: str) -> bool:
         and not labels[-1].isdigit()
         and all(re.fullmatch(r"\w(?:[\w-]{0,61}\w)?", label) for label in labels)
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a next hop is this machine: a loopback address or `localhost` (RFC 6761 6.3)."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        name = host.lower().rstrip(".")
+        return name == "localhost" or name.endswith(".localhost")
 
 
 def _is_ip(text: str, version: int) -> bool:
