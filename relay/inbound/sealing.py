@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from relay.checks import arc
 from relay.mail.authentication_results import format_results
-from relay.mailauth.arc_sealing import seal
+from relay.mailauth.arc_sealing import may_seal, seal
+from relay.mailauth.canonicalization import body_start, hashing
+from relay.mailauth.dkim import OFFLOAD_BYTES
+from relay.mailauth.turns import in_turns
 
 if TYPE_CHECKING:
     from relay.mailauth.signing import SigningKey
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from relay.policy.check import Tools
 
 __all__ = ["Sealing"]
-
-_OFFLOAD_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +58,12 @@ class Sealing:
             case: the message as it came; `prepare` has seen it.
             results: the value of Authentication-Results, "" for none.
         """
-        chain = arc.found_so_far(case, self.tools)
-        if chain is None or case.header is None:
+        chain, header = arc.found_so_far(case, self.tools), case.header
+        if chain is None or header is None or not may_seal(chain):
             return chunks
+        body = await in_turns(hashing(header.message, body_start(header), relaxed=True))
         told = results or format_results(self.authserv_id, ())
         now = self.tools.clock.now()
-        work = partial(seal, case.header, chain, told, self.key, now)
-        is_large = len(case.message) > _OFFLOAD_BYTES
-        fields = await self.tools.offload(work) if is_large else work()
-        return [fields, *chunks] if fields else chunks
+        work = partial(seal, header, chain, told, self.key, now, body=body.digests[None])
+        is_long = header.end > OFFLOAD_BYTES
+        return [await self.tools.offload(work) if is_long else work(), *chunks]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 from relay.mail.domains import registered_domain
 from relay.mail.headers import split
-from relay.mailauth.canonicalization import FieldStack, body_hash, body_start
+from relay.mailauth.canonicalization import FieldStack, body_start, hashing
 from relay.mailauth.signing import OVERSIGNED, SIGNED, SigningStyle, sign_hashed
+from relay.mailauth.turns import in_turns
 from relay.names import IDENTITY_HEADER
 from relay.pki.allowlist import may_send
 from relay.pki.patterns import canonical_domain
@@ -24,16 +25,13 @@ from relay.pki.patterns import canonical_domain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relay.mail.headers import HeaderBlock
     from relay.mailauth.keyring import Keyring
     from relay.mailauth.signing import SigningKey
     from relay.policy.case import Case
-    from relay.policy.check import Offload
     from relay.ports import Clock
 
 __all__ = ["Signing"]
 
-_OFFLOAD_BYTES: Final = 64 * 1024
 _IDENTITY: Final = IDENTITY_HEADER.lower().encode()
 # Not Received: every hop adds one, and RFC 6376 5.4.1 advises against it.
 _IDENTITY_SIGNED: Final = (_IDENTITY, b"authentication-results", *SIGNED)
@@ -48,12 +46,10 @@ class Signing:
     Args:
         keyring: the keys in force.
         clock: tells when it is signed.
-        offload: where large bodies are hashed.
     """
 
     keyring: Keyring
     clock: Clock
-    offload: Offload
 
     async def sign(self, chunks: list[bytes], case: Case) -> list[bytes]:
         """Return the message as it leaves us with signatures in front, if any are due.
@@ -71,7 +67,8 @@ class Signing:
             return chunks
         header = case.header
         assert header is not None
-        digest = await self._body_digest(header)
+        body = await in_turns(hashing(header.message, body_start(header), relaxed=True))
+        digest = body.digests[None]
         stack = _stack_of(chunks, len(header.message) - body_start(header))
         now, lifetime = self.clock.now(), self.keyring.lifetime
         fields = b""
@@ -92,15 +89,6 @@ class Signing:
         """The keys of the author's domain."""
         domains = {canonical_domain(author.domain) for author in case.authors or ()}
         return self.keyring.authors.get(domains.pop(), ()) if len(domains) == 1 else ()
-
-    async def _body_digest(self, header: HeaderBlock) -> bytes:
-        def digest() -> bytes:
-            found = body_hash(header.message, body_start(header), relaxed=True).digests[None]
-            assert found is not None
-            return found
-
-        is_large = len(header.message) > _OFFLOAD_BYTES
-        return await self.offload(digest) if is_large else digest()
 
 
 def _is_proven(case: Case) -> bool:

@@ -24,6 +24,7 @@ from relay.mailauth.signature import (
     required,
 )
 from relay.mailauth.tag_list import parse_tag_list, without_signature
+from relay.mailauth.turns import in_turns
 from relay.mailauth.verification import DkimResult, Refusal
 
 if TYPE_CHECKING:
@@ -213,15 +214,20 @@ async def _verify_message_signature(
     signature = parse_message_signature(parse_tag_list(_value(header, field)), now)
     name = key_name(signature.domain, signature.selector)
     keys = await look_up_keys((name,), resolver)
-    check = partial(_check_message_signature, header, field, signature, keys[name])
-    if len(header.message) > OFFLOAD_BYTES:
+    check = partial(_check_signed_header, header, field, signature, keys[name])
+    if header.end > OFFLOAD_BYTES:
         await offload(check)
     else:
         check()
+    hashes = await in_turns(body_hashes(header, (signature,)))
+    if hashes[signature.relaxed_body].digests.get(signature.body_length) != signature.body_hash:
+        raise Refusal("the body is not what was signed")
+    if signature.body_length is not None:
+        raise Refusal("only a part of the body is signed (l=)")
     return signature
 
 
-def _check_message_signature(
+def _check_signed_header(
     header: HeaderBlock, field: Field, signature: Signature, key: PublicKey | Refusal
 ) -> None:
     stack = FieldStack.of(header, but=field)
@@ -232,11 +238,6 @@ def _check_message_signature(
     )
     if not _usable(key, signature.algorithm).has_signed(digest, signature.signature):
         raise Refusal("the header is not what was signed")
-    hashes = body_hashes(header, (signature,))[signature.relaxed_body]
-    if hashes.digests.get(signature.body_length) != signature.body_hash:
-        raise Refusal("the body is not what was signed")
-    if signature.body_length is not None:
-        raise Refusal("only a part of the body is signed (l=)")
 
 
 async def _verify_seals(

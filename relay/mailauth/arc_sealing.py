@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from relay.mailauth.arc import ArcChain
     from relay.mailauth.signing import SigningKey
 
-__all__ = ["seal"]
+__all__ = ["may_seal", "seal"]
 
 _RESULTS, _SIGNATURE, _SEAL = b"arc-authentication-results", b"arc-message-signature", b"arc-seal"
+
+
+def may_seal(chain: ArcChain) -> bool:
+    """Whether a set may be added: not where the chain has ended, is full, or could not be verified for now."""
+    is_over = chain.has_ended or chain.instances >= MAX_INSTANCES
+    return not is_over and chain.result is not DkimResult.TEMPERROR
 
 
 def seal(
@@ -33,10 +39,9 @@ def seal(
     now: datetime,
     *,
     names: Sequence[bytes] | None = None,
+    body: bytes | None = None,
 ) -> bytes:
     """Return our three fields, to be put in front of the message; b"" where none may be added.
-
-    None may be where the chain has ended, is full, or could not be verified for now.
 
     Args:
         header: of the message as it leaves us.
@@ -46,13 +51,18 @@ def seal(
         now: the date of the seal.
         names: which header fields are signed, from the bottom up; None for `signing.SIGNED`,
             oversigned.
+        body: the hash of the relaxed body; without it, it is hashed here and now.
     """
-    instance = chain.instances + 1
-    if chain.has_ended or instance > MAX_INSTANCES or chain.result is DkimResult.TEMPERROR:
+    if not may_seal(chain):
         return b""
+    instance = chain.instances + 1
+    if body is None:
+        body = body_hash(header.message, body_start(header), relaxed=True).digests[None]
     results = f"ARC-Authentication-Results: i={instance}; {authentication_results}\r\n".encode()
     at = str(int(now.timestamp()))
-    message_signature = _message_signature(header, results, instance, key=key, at=at, names=names)
+    message_signature = _message_signature(
+        header, body, results, instance, key=key, at=at, names=names
+    )
     ours = [(_RESULTS, results), (_SIGNATURE, message_signature)]
     covered = [*_chain_fields(header, chain), *ours]
     # Tags in the order of the alphabet and b= in one piece: so has ValiMail's suite them, bit by bit.
@@ -74,6 +84,7 @@ def seal(
 
 def _message_signature(
     header: HeaderBlock,
+    body: bytes,
     results: bytes,
     instance: int,
     *,
@@ -82,11 +93,10 @@ def _message_signature(
     names: Sequence[bytes] | None,
 ) -> bytes:
     message = header.message
-    body = body_hash(message, body_start(header), relaxed=True)
     fields = [(field.name, message[field.start : field.stop]) for field in header.fields]
     stack = FieldStack([(_RESULTS, results), *fields])
     signed = names if names is not None else signed_names(stack, SIGNED, OVERSIGNED)
-    tags = {"a": key.algorithm, "b": "", "bh": encoded(body.digests[None]), "c": "relaxed/relaxed",
+    tags = {"a": key.algorithm, "b": "", "bh": encoded(body), "c": "relaxed/relaxed",
             "d": key.domain, "h": ":".join(map(bytes.decode, signed)),
             "i": str(instance), "s": key.selector, "t": at}  # fmt: skip
     return signed_field(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from relay.mailauth.canonicalization import (
     BodyHash,
     FieldStack,
-    body_hash,
     body_start,
+    hashing,
     header_hash,
 )
 from relay.mailauth.key_record import MIN_RSA_BITS, PublicKey, key_name, look_up_keys
@@ -25,6 +25,7 @@ from relay.mailauth.signature import (
     parse_key_place,
 )
 from relay.mailauth.tag_list import parse_tag_list, without_signature
+from relay.mailauth.turns import in_turns
 from relay.mailauth.verification import DkimResult, Refusal, Verification
 
 if TYPE_CHECKING:
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from relay.mail.headers import Field, HeaderBlock
+    from relay.mailauth.turns import Steps
     from relay.policy.check import Offload
     from relay.ports import Resolver
 
 __all__ = ["OFFLOAD_BYTES", "Acceptance", "body_hashes", "verify"]
 
 OFFLOAD_BYTES: Final = 64 * 1024
-"""A larger message is hashed beside the event loop."""
+"""A larger header is looked at beside the event loop; a body is hashed in turns with others."""
 
 
 class Acceptance(NamedTuple):
@@ -78,11 +80,16 @@ async def verify(
     read = [_read(header, field, now) for field in fields]
     names = {claim.key_name for claim in read if isinstance(claim, _Claim)}
     keys = await look_up_keys(names, resolver) if names else {}
-    judge = partial(_judge, header, read, keys, acceptance)
+    judge = partial(_judge_headers, header, read, keys, acceptance)
     # Each signature may cover all of it, blank by blank.
-    if len(header.message) * len(read) > OFFLOAD_BYTES:
-        return await offload(judge)
-    return judge()
+    is_much = header.end * len(read) > OFFLOAD_BYTES
+    verdicts = await offload(judge) if is_much else judge()
+    holding = [each.claim.signature for each in verdicts if isinstance(each, _Held)]
+    hashes = await in_turns(body_hashes(header, holding))
+    return tuple(
+        _judge_body(each, hashes, acceptance) if isinstance(each, _Held) else each
+        for each in verdicts
+    )
 
 
 def _read(header: HeaderBlock, field: Field, now: datetime) -> _Claim | Verification:
@@ -104,27 +111,20 @@ def _place(value: bytes) -> tuple[str, str]:
         return "", ""
 
 
-def _judge(
+def _judge_headers(
     header: HeaderBlock,
     read: Sequence[_Claim | Verification],
     keys: Mapping[str, PublicKey | Refusal],
     acceptance: Acceptance,
-) -> tuple[Verification, ...]:
-    """Do all the arithmetic: the part that takes time with a large message."""
+) -> list[_Held | Verification]:
+    """Do the arithmetic with keys: the part that takes time with a long header."""
     stack = FieldStack.of(header)
-    verdicts = [
+    return [
         _judge_header(header, stack, each, keys[each.key_name], acceptance)
         if isinstance(each, _Claim)
         else each
         for each in read
     ]
-    hashes = body_hashes(
-        header, [each.claim.signature for each in verdicts if isinstance(each, _Held)]
-    )
-    return tuple(
-        _judge_body(each, hashes, acceptance) if isinstance(each, _Held) else each
-        for each in verdicts
-    )
 
 
 def _judge_header(
@@ -159,7 +159,9 @@ def _judge_header(
     return _Held(claim, key)
 
 
-def body_hashes(header: HeaderBlock, signatures: Iterable[Signature]) -> dict[bool, BodyHash]:
+def body_hashes(
+    header: HeaderBlock, signatures: Iterable[Signature]
+) -> Steps[dict[bool, BodyHash]]:
     """Hash the body as these signatures need it: at most once simple and once relaxed (the key)."""
     lengths: dict[bool, set[int]] = {}
     for signature in signatures:
@@ -167,10 +169,10 @@ def body_hashes(header: HeaderBlock, signatures: Iterable[Signature]) -> dict[bo
         if signature.body_length is not None:
             wanted.add(signature.body_length)
     start = body_start(header)
-    return {
-        relaxed: body_hash(header.message, start, relaxed=relaxed, lengths=wanted)
-        for relaxed, wanted in lengths.items()
-    }
+    hashes: dict[bool, BodyHash] = {}
+    for relaxed, wanted in lengths.items():
+        hashes[relaxed] = yield from hashing(header.message, start, relaxed=relaxed, lengths=wanted)
+    return hashes
 
 
 def _judge_body(

@@ -13,6 +13,7 @@ from relay.mailauth.verification import DkimResult
 from tests.kit.checks import Offloading, message_case, tools
 from tests.kit.clock import FakeClock
 from tests.kit.dkim import MESSAGE, NOW, record, rsa_key
+from tests.kit.turns import with_turns
 from tests.kit.zones import FakeResolver
 
 ZONES = {
@@ -77,8 +78,19 @@ def test_what_can_not_be_verified_now_goes_without_our_seal(how):
     assert sealed(once, resolver=resolver, seconds=0.05) == OURS + once
 
 
-def test_a_large_message_is_hashed_beside_the_event_loop():
+def test_a_large_message_is_hashed_in_turns_with_others():
+    message = MESSAGE + b"line\r\n" * 200_000
+    about, by = message_case(message), sealing()
+    asyncio.run(by.prepare(about))
+    chunks, turns = with_turns(by.seal([OURS, message], about, "edge.example; spf=pass"))
+    assert chain_of(b"".join(chunks)).result is DkimResult.PASS
+    assert turns > len(message) // (64 * 1024) - 2
+
+
+def test_a_long_header_is_sealed_beside_the_event_loop():
     offload = Offloading()
-    large = sealed(MESSAGE + b"line\r\n" * 20_000, offload=offload)
+    long = sealed(
+        b"X-Long: " + b"%b\r\n " % (b"x" * 90) * 1_300 + b"x\r\n" + MESSAGE, offload=offload
+    )
     assert offload.times == 1
-    assert chain_of(large).result is DkimResult.PASS
+    assert chain_of(long).result is DkimResult.PASS
