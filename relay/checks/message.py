@@ -179,6 +179,7 @@ def _duplicate(view: _View) -> tuple[str, ...]:
 
 _HARMLESS: Final = bytes(range(32, 256)) + b"\t\r\n"
 _BLANK_BEFORE_COLON: Final = re.compile(rb"^[!-9;-~]+[ \t]+:", re.MULTILINE)
+_FOLDED_NAME: Final = re.compile(rb"\n[!-9;-~][^:\r\n]*\r\n[ \t]")  # a field for who unfolds first
 _BLANK_LINE: Final = re.compile(rb"\n[ \t]+(?:\r|\Z)")
 
 
@@ -187,7 +188,7 @@ def _header_defects(view: _View) -> tuple[str, ...]:
         return ("no_header",) if view.case.message else ()
     header = view.header
     found = []
-    if b"" in view.counts:
+    if b"" in view.counts or _FOLDED_NAME.search(header):
         found.append("stray_line")
     if (b" :" in header or b"\t:" in header) and _BLANK_BEFORE_COLON.search(header):
         found.append("blank_before_colon")

@@ -28,6 +28,8 @@ MAX_HEADER_LINES: Final = 8_000
 """The same of one with more lines: each costs about a microsecond, however short it is."""
 
 _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 3.6.8, 4.5.8
+_LOWER_CASE: Final = bytes(range(256)).lower()
+_NOT_IN_A_NAME: Final = bytes({*range(256)} - {*range(33, 127)})  # RFC 5322 2.2: printable ASCII
 _END = b"\r\n\r\n"
 _NO_CHANGES: Final[Mapping[Field, bytes]] = MappingProxyType({})
 
@@ -143,19 +145,28 @@ def split(message: bytes, *, is_limited: bool = True) -> HeaderBlock:
 
 
 def _fields(header: bytes) -> list[Field]:
+    """Find the fields; blanks and what else is not in names falls out of them, folds before the colon too.
+
+    Some readers trim names by their own idea of blanks (NO-BREAK SPACE, control characters), or unfold first.
+    """
     fields: list[Field] = []
     start = position = 0
     name = b""
+    is_named = False
     for line in header.split(b"\r\n"):
         # A continuation begins with a blank or a tab (RFC 5322 2.2.3).
         if position and line and line[0] not in b" \t":
             fields.append(Field(name, start, position))
             start = position
             name = b""
-        if start == position:
+            is_named = False
+        if not is_named:
             before, colon, _ = line.partition(b":")
             if colon:
-                name = before.strip().lower()
+                is_named = True
+                if start != position:
+                    before = header[start:position] + before
+                name = before.translate(_LOWER_CASE, _NOT_IN_A_NAME)
         position += len(line) + 2
     fields.append(Field(name, start, len(header)))
     return fields

@@ -57,13 +57,19 @@ class FieldStack:
 
     @classmethod
     def of(cls, header: HeaderBlock, *, but: Field | None = None) -> FieldStack:
-        """The fields of a message's header, but for one: a signature does not cover its own field."""
+        """The fields of a message's header, but for one: a signature does not cover its own field.
+
+        By the names that all verifiers see: what is taken for a Subject field in our caution, is none here.
+        """
         message = header.message
-        return cls(
-            (field.name, message[field.start : field.stop])
-            for field in header.fields
-            if field is not but
-        )
+        fields = []
+        for field in header.fields:
+            if field is not but:
+                name, raw = field.name, message[field.start : field.stop]
+                if raw[len(name) : len(name) + 1] != b":":  # something fell out of it
+                    name = raw.partition(b":")[0].rstrip(b" \t").lower()
+                fields.append((name, raw))
+        return cls(fields)
 
     def count(self, name: bytes) -> int:
         """How many fields of this name (in lower case) there are."""

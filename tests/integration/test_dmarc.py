@@ -293,7 +293,10 @@ FORGED = (
 
 def test_forged_ones_are_gone_from_what_the_next_hop_sees(site, own_upstream, dns, tmp_path):
     own = {"own_ids": ["inner.example"]}
-    names = (b"Authentication-Results", b"AUTHENTICATION-results", b"Authentication-Results ")
+    names = (
+        b"Authentication-Results", b"AUTHENTICATION-results", b"Authentication-Results ", b"Authentication-Results\t",
+        b"Authentication-Results\x1c", b"Authentication-Results\xc2\xa0", b"Authentication-Results\r\n ",
+    )  # fmt: skip
     lines = [b"%b: %b\r\n" % (name, value) for value in FORGED for name in names]
     kept = b"Authentication-Results: mx.other.example;\r\n\tspf=pass (edge.example; dmarc=pass)\r\n"
     content = message("a@reject.example", b"".join([*lines, kept]))

@@ -108,6 +108,8 @@ def test_a_field_in_the_body_is_no_field():
         (b"Only a text\r\n", ("no_header",)),
         (b"\r\nOnly a body\r\n", ("no_header",)),
         (header(b"no field at all") + b"\r\n", ("stray_line",)),
+        (header(b"no field at all", b" and more: of it") + b"\r\n", ("stray_line",)),
+        (header(b"From", b" : eve@evil.example") + b"\r\n", ("stray_line",)),
         (header(b"Sender : eve@example.com") + b"\r\n", ("blank_before_colon",)),
         (header(b"Sender\t: eve@example.com") + b"\r\n", ("blank_before_colon",)),
         (header(b"X-Text: a : b") + b"\r\n", ()),

@@ -79,11 +79,35 @@ def test_names_are_read_as_the_most_lenient_reader_would() -> None:
 
 
 @pytest.mark.parametrize(
+    "spelling",
+    [
+        b"From", b"fROM", b"From ", b"From\t \t", b"From\x0b", b"From\x1c", b"From\x7f", b"\x1fFrom",
+        b"From\xa0", b"From\xc2\xa0", b"From\xe2\x80\x8b", b"\xef\xbb\xbfFrom", b"Fr\x01om",
+        b"From\r\n ", b"From\r\n\t \r\n ", b"From\r\n \xa0",
+    ],
+)  # fmt: skip
+def test_a_name_that_some_reader_takes_for_from_is_from(spelling: bytes) -> None:
+    """Trimmed by another idea of blanks (JavaScript, Python), or unfolded before the colon is looked for."""
+    message = b"A: b\r\n%b: a@example.org\r\nB: c\r\n\r\n" % spelling
+    assert names(message) == [b"a", b"from", b"b"]
+    assert [str(each) for each in split(message).authors or ()] == ["a@example.org"]
+    taken = split(message).without({b"from"})
+    assert b"".join(taken) == b"A: b\r\nB: c\r\n\r\n"
+
+
+def test_the_first_colon_ends_a_name() -> None:
+    assert names(b"A: b\r\n: x\r\n From: c@d\r\n") == [b"a", b""]
+    assert names(b"A: b\r\nstray\r\n more\r\nFrom: c@d\r\n") == [b"a", b"", b"from"]
+
+
+@pytest.mark.parametrize(
     ("header", "reason"),
     [
         (b"Subject: none\r\n", "no From"),
         (b"From: a@example.org\r\nFrom: a@example.org\r\n", "two From fields"),
         (b"From: a@example.org\r\nfrom : b@example.org\r\n", "two, one in disguise"),
+        (b"From: a@example.org\r\nFrom\xa0: b@example.org\r\n", "two, one in disguise"),
+        (b"From: a@example.org\r\nFrom\r\n : b@example.org\r\n", "two, one in disguise"),
         (b"From: nobody at all\r\n", "unreadable"),
         (b"From:\r\n", "empty"),
         (b"From: undisclosed:;\r\n", "nobody in the group"),

@@ -185,3 +185,15 @@ def test_the_signature_is_hashed_last_and_without_its_line_end():
 )
 def test_where_the_body_begins(message, body):
     assert message[body_start(split(message)) :] == body
+
+
+@pytest.mark.parametrize(
+    ("spelling", "is_subject"),
+    [
+        (b"Subject", True), (b"SUBJECT", True), (b"Subject \t", True),
+        (b"Subject\xa0", False), (b"Subject\x1c", False), (b"Sub\x01ject", False), (b"Subject\r\n ", False),
+    ],
+)  # fmt: skip
+def test_a_field_counts_by_the_name_that_other_verifiers_see(spelling, is_subject):
+    stack = FieldStack.of(split(b"A: b\r\n%b: x\r\nC: d\r\n\r\n" % spelling))
+    assert stack.count(b"subject") == is_subject
