@@ -196,7 +196,7 @@ def test_a_later_file_replaces_a_list():
 
 
 def facts(engine, **known):
-    given = {name: True for name in engine.plans[Stage.SENDER].names}
+    given = {name: True for rule in engine.rules for name in rule.when.facts}
     return given | known
 
 

@@ -185,7 +185,7 @@ def test_memory_is_bounded():
         engine.judge(Stage.SENDER, OWN | {"sender.local": f"{number}"})
     for number in range(100):
         engine.judge(Stage.SENDER, OWN | {"sender.local": f"{number}" * 5000})
-    held = engine.plans[Stage.SENDER]._memory._held
+    held = engine.plans[Stage.SENDER]._memory.held
     assert 0 < len(held) <= 1024
     assert all(len(str(key)) < 3000 for key in held)
 
