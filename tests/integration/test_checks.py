@@ -8,6 +8,7 @@ import pytest
 
 from tests.kit import clients
 from tests.kit.clients import MESSAGE, Proxied
+from tests.kit.country_database import country_database
 from tests.kit.dns_server import DnsServer, Fault
 from tests.kit.files import PE, message_with, zipped
 from tests.kit.relay_process import RelayProcess, free_port
@@ -34,7 +35,18 @@ ZONES = {
     "mx.clean.example": {"A": CLEAN},
     "68.100.51.198.in-addr.arpa": {"PTR": "pool-198-51-100-68.isp.example"},
 }
+COUNTRIES = {
+    "198.51.100.200/32": {"country": {"iso_code": "AQ"}},
+    "2001:db8:aa::/48": {"country": {"iso_code": "AQ"}},
+}
 RULES = """
+[[rule]]
+name = "far_away"
+at = "sender"
+when = 'peer.country in ["AQ", "BV"]'
+then = "reject"
+reply = "550 5.7.1 Nobody writes from {peer.country}"
+
 [[rule]]
 name = "hello_listed"
 at = "sender"
@@ -100,6 +112,8 @@ def public(site, upstream, dns, tmp_path_factory):
 
 def settings(site, upstream, dns, folder, checks):
     (folder / "rules.toml").write_text(RULES)
+    (folder / "countries.mmdb").write_bytes(country_database(COUNTRIES))
+    checks = checks | {"country_database": "countries.mmdb"}
     made = site.settings(upstream.port, workers=1, dns={"servers": [dns.address]}, checks=checks)
     public = {
         "name": "public",
@@ -141,6 +155,8 @@ CASES = [
     ("a dynamic name", {"sender": "dynamic@clean.example", "peer": "198.51.100.68"}, 550, "5.7.25 pool-198-51-100-68.isp.example is no mail server", "dynamic"),
     ("a name of its own", {"sender": "hello@clean.example"}, 250, "2.0.0 ", None),
     ("another's name", {"sender": "hello@clean.example", "hello": "mx.other.example"}, 550, "5.7.1 mx.other.example is not at 198.51.100.1", "hello_foreign"),
+    ("a country", {"peer": "198.51.100.200"}, 550, "5.7.1 Nobody writes from AQ", "far_away"),
+    ("a country by IPv6", {"peer": "2001:db8:aa::1"}, 550, "5.7.1 Nobody writes from AQ", "far_away"),
     ("a program", {"content": message_with({"setup.exe": PE})}, 554, "5.7.1 No programs by mail, in archives neither: setup.exe", "attachment_executable"),
     ("a program in an archive", {"content": message_with({"a.zip": zipped({"b.scr": PE})})}, 554, "5.7.1 No programs by mail, in archives neither: a.zip", "attachment_executable"),
     ("an archive bomb", {"content": message_with({"a.zip": zipped({"0": b"\0" * 150_000_000})})}, 554, "5.7.1 An archive unpacks to more", "attachment_bomb"),
