@@ -49,12 +49,22 @@ BODIES = {
     "8-bit": "Grüße  aus Köln \r\n".encode() + b"\xff\xfe latin too\r\n",
     "large": b"a  line of \ttext \r\n" * 20_000,
     "empty": b"",
+    "empty lines": b"\r\n\r\n\r\n",
+    "blanks": b" \t \r\n \r\n",
+    "no last line end": b"Dear customer,\r\nplease pay",
+    "a last dot": b"Please pay\r\n.",
 }
 HEADERS = {
     "plain": HEADER,
     "utf-8": HEADER.replace(b"Billing  ", "Jürgen Müller".encode()).replace(
         b"An  invoice", "Grüße  ü".encode()
     ),
+    "odd": HEADER.replace(b"Subject: ", b"SUBJECT:").replace(b"To: ", b"tO:\t\r\n\t")
+    + b"Cc:\r\n  Dave (a  comment)\r\n\t<dave@dest.example> \t\r\n"
+    + b"References: %b<0@acme.example>\r\n"
+    % b"".join(b"<%d@acme.example>\r\n  " % n for n in range(60))
+    + b"Reply-To:billing@acme.example\r\nMIME-Version:  1.0 \r\n"
+    + b'Content-Type: text/plain;\r\n\tcharset=utf-8;\r\n name="%b"\r\n' % (b"x" * 900),
 }
 
 
