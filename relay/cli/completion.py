@@ -8,7 +8,7 @@ import typer
 from relay.cli.context import load_configuration
 from relay.errors import ConfigurationError
 
-__all__ = ["identities"]
+__all__ = ["identities", "listeners"]
 
 
 def identities(context: typer.Context, incomplete: str) -> list[str]:
@@ -21,3 +21,12 @@ def identities(context: typer.Context, incomplete: str) -> list[str]:
     except (ConfigurationError, OSError):
         return []
     return [each.name for each in allowlist if each.name.startswith(incomplete)]
+
+
+def listeners(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the names of listeners that begin so."""
+    try:
+        settings = load_configuration(context.params.get("config")).settings
+    except ConfigurationError:
+        return []
+    return [each.name for each in settings.listener if each.name.startswith(incomplete)]

@@ -13,6 +13,7 @@ from relay.allowlist_file import (
     restore_identity,
     suspend_identity,
 )
+from relay.cli import completion
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.enrolment import withdraw_invitations
 from relay.cli.fleet import has_state, lift, restrict
@@ -43,7 +44,12 @@ __all__ = ["add", "app", "list_pins", "remove", "restore", "show", "suspend"]
 
 app = typer.Typer(no_args_is_help=True)
 
-NameArgument = Annotated[str, typer.Argument(help="The identity's name.", show_default=False)]
+NameArgument = Annotated[
+    str,
+    typer.Argument(
+        help="The identity's name.", show_default=False, autocompletion=completion.identities
+    ),
+]
 PinsOption = Annotated[
     list[str] | None,
     typer.Option(

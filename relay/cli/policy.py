@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.cli import completion
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.output import emit
 from relay.errors import ConfigurationError
@@ -31,9 +32,19 @@ def _group() -> None:
 @app.command()
 def show(
     *,
-    listener: Annotated[str, typer.Option(help="This listener only.", show_default=False)] = "",
+    listener: Annotated[
+        str,
+        typer.Option(
+            help="This listener only.", show_default=False, autocompletion=completion.listeners
+        ),
+    ] = "",
     identity: Annotated[
-        str, typer.Option(help="With the rules of this identity.", show_default=False)
+        str,
+        typer.Option(
+            help="With the rules of this identity.",
+            show_default=False,
+            autocompletion=completion.identities,
+        ),
     ] = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,

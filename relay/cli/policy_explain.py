@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relay.cli import completion
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
 from relay.cli.output import emit, progress
 from relay.errors import ConfigurationError
@@ -41,12 +42,23 @@ def explain(
         typer.Option("--from", help="The envelope sender; else the author. '' is the null sender."),
     ] = None,
     identity: Annotated[
-        str, typer.Option("--identity", "--as", help="Who sends it; else nobody known.")
+        str,
+        typer.Option(
+            "--identity",
+            "--as",
+            help="Who sends it; else nobody known.",
+            autocompletion=completion.identities,
+        ),
     ] = "",
     peer: Annotated[str, typer.Option(help="The client's address.")] = "127.0.0.1",
     hello: Annotated[str, typer.Option(help="Its name in EHLO.")] = "client.example.org",
     tls: Annotated[str, typer.Option(help="Its TLS version.")] = "TLSv1.3",
-    listener: Annotated[str, typer.Option(help="Where it comes in; else the first.")] = "",
+    listener: Annotated[
+        str,
+        typer.Option(
+            help="Where it comes in; else the first.", autocompletion=completion.listeners
+        ),
+    ] = "",
     policy: Annotated[
         list[Path] | None,
         typer.Option(help="A file in the place of the one of its name. Again for more."),

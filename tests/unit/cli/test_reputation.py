@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
 import time
 from datetime import timedelta
 
@@ -15,7 +13,6 @@ from relay.cli.operator_acts import operator
 from relay.model import Score
 from relay.state.sqlite import SqliteStore
 from tests.kit.command_line import gatepost
-from tests.kit.relay_process import COMMAND, REPOSITORY
 
 JA4 = "t13d1516h2_8daaf6152771_b186095e22b6"
 HOUR, DAY = 3600.0, 86_400.0
@@ -191,7 +188,7 @@ def test_where_nothing_is_noted_there_is_nothing_to_clear(site):
     assert (outcome.code, outcome.errors) == (1, "nothing is noted of 192.0.2.7\n")
 
 
-# --- the store, and the shell ---------------------------------------------------------------
+# --- the store ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("command", ["show", "clear"])
@@ -201,26 +198,3 @@ def test_a_store_that_nobody_shares_is_a_mistake(site, command):
     outcome = reputation(site, command, "first")
     assert outcome.code == 2
     assert "each worker keeps its state to itself" in outcome.errors
-
-
-def completed(site, *words):
-    """What bash is offered for the last of some words."""
-    asked = {
-        "_GATEPOST_COMPLETE": "complete_bash",
-        "COMP_WORDS": " ".join(("gatepost", *words)),
-        "COMP_CWORD": str(len(words)),
-        "GATEPOST_CONFIG": str(site.configuration),
-    }
-    done = subprocess.run(
-        COMMAND, env=os.environ | asked, cwd=REPOSITORY, capture_output=True, text=True, timeout=20,
-        check=False,
-    )  # fmt: skip
-    return done.stdout.split()
-
-
-def test_the_shell_completes_commands_and_names_of_identities(site):
-    assert completed(site, "reputation", "sh") == ["show"]
-    assert completed(site, "reputation", "show", "fi") == ["first"]
-    assert completed(site, "reputation", "show", "fo") == []
-    site.allowlist.write_text("no TOML at all")
-    assert completed(site, "reputation", "show", "fi") == []
