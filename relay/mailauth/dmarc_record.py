@@ -81,12 +81,17 @@ _MAILBOX: Final = re.compile(
 )
 _UNITS: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _MAX_CHARACTERS: Final = 8 * 1024
+_REMEMBERED_CHARACTERS: Final = 1024
 _MAX_ADDRESSES: Final = 5
 
 
-@lru_cache(maxsize=1024)
 def parse_dmarc_record(text: str) -> DmarcRecord | None:
     """Read the text of a TXT record; None if it is no DMARC record."""
+    # What is remembered is bounded: a text may have 64 kB.
+    return _remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else _parsed(text)
+
+
+def _parsed(text: str) -> DmarcRecord | None:
     version = _VERSION.match(text)  # RFC 9989 4.7: first, and spelled exactly so
     if version is None:
         return None
@@ -116,6 +121,9 @@ def parse_dmarc_record(text: str) -> DmarcRecord | None:
         if re.fullmatch("[01ds](:[01ds])*", tags.get("fo", ""))
         else "0",
     )
+
+
+_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def _policy(value: str) -> Disposition | None:
