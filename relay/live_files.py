@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from relay import app
+from relay.blueprint import Blueprint, with_allowlist, with_policies
 from relay.errors import ConfigurationError
 from relay.material import additions_of, read_allowlist, read_text
 from relay.policy_files import load_policies
@@ -40,7 +40,7 @@ class LiveFiles:
 
     def __init__(
         self,
-        blueprint: app.Blueprint,
+        blueprint: Blueprint,
         order: Callable[[dict[str, object]], None],
         put_on_record: Callable[..., None],
     ) -> None:
@@ -71,7 +71,7 @@ class LiveFiles:
             return
         log.info("allowlist changed", identities=len(allowlist.identities))
         self._put_on_record("allowlist.reload", target=os.fspath(path))
-        self.blueprint = app.with_allowlist(self.blueprint, allowlist)
+        self.blueprint = with_allowlist(self.blueprint, allowlist)
         self._order({"order": "allowlist", "text": text, "path": os.fspath(path)})
 
     def _hand_out_policies(self, allowlist: Allowlist) -> bool:
@@ -88,13 +88,13 @@ class LiveFiles:
             self._policies = FileWatch(policies.paths())
         log.info("policy changed", files=len(policies.texts))
         self._put_on_record("policy.reload")
-        self.blueprint = app.with_policies(self.blueprint, policies)
+        self.blueprint = with_policies(self.blueprint, policies)
         additions = sorted(policies.additions)
         self._order({"order": "policies", "texts": policies.texts, "additions": additions})
         return True
 
 
-def trust_orders(blueprint: app.Blueprint) -> Iterator[dict[str, Any]]:
+def trust_orders(blueprint: Blueprint) -> Iterator[dict[str, Any]]:
     """Whom to trust as of now, for workers of an older configuration; not an allowlist with mistakes."""
     yield {
         "order": "anchors",

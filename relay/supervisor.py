@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import structlog
 
-from relay import app, config
+from relay import config
+from relay.app import Worker
 from relay.audit.applog import configure_logging
 from relay.audit.log import AuditLog
+from relay.blueprint import Blueprint, build
 from relay.child_process import HANDLED_SIGNALS, become
 from relay.control import Caller, ControlServer, ReloadCallers
 from relay.crew import Crew, WorkerProcess
@@ -75,7 +77,7 @@ class _Previous(NamedTuple):
     """What is in force until the workers of a new generation are ready."""
 
     configuration: config.Configuration
-    blueprint: app.Blueprint
+    blueprint: Blueprint
     sockets: dict[str, list[socket.socket]]
 
 
@@ -91,7 +93,7 @@ class Supervisor:
         self._path = path
         self._environ = environ
         self._configuration: config.Configuration
-        self._blueprint: app.Blueprint
+        self._blueprint: Blueprint
         self._sockets: dict[str, list[socket.socket]] = {}
         self._tally: Tally
         self._crew: Crew
@@ -162,9 +164,9 @@ class Supervisor:
             self._clean_up()
         return 0
 
-    def _load(self) -> tuple[config.Configuration, app.Blueprint]:
+    def _load(self) -> tuple[config.Configuration, Blueprint]:
         configuration = config.load(self._path, self._environ)
-        return configuration, app.build(load_material(configuration))
+        return configuration, build(load_material(configuration))
 
     def _worker_count(self) -> int:
         if hasattr(os, "sched_getaffinity"):  # Linux: the cores we may use, not all there are
@@ -324,7 +326,7 @@ class Supervisor:
             }
             self._let_go(by_name.values())
             row = self._tally.row(slot)
-            return app.Worker(
+            return Worker(
                 self._blueprint,
                 by_name,
                 row,

@@ -64,7 +64,7 @@ def check(
 
 
 def _find(configuration: "Configuration", *, connect: bool, unused_days: int) -> "list[Finding]":
-    from relay import app
+    from relay.blueprint import build
     from relay.cli.findings import Machine, find
     from relay.cli.policy_findings import find_unasked
     from relay.cli.posture_findings import find_posture
@@ -76,7 +76,7 @@ def _find(configuration: "Configuration", *, connect: bool, unused_days: int) ->
 
     check_user(configuration)
     material = load_material(configuration)
-    blueprint = app.build(material)
+    blueprint = build(material)
     machine = Machine.this()
     found = find(configuration, material, machine)
     found += find_withheld(configuration)
