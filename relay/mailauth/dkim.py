@@ -25,7 +25,7 @@ from relay.mailauth.signature import (
     parse_key_place,
 )
 from relay.mailauth.tag_list import parse_tag_list, without_signature
-from relay.mailauth.turns import in_turns
+from relay.mailauth.turns import at_once, in_turns
 from relay.mailauth.verification import DkimResult, Refusal, Verification
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ async def verify(
     read = [_read(header, field, now) for field in fields]
     names = {claim.key_name for claim in read if isinstance(claim, _Claim)}
     keys = await look_up_keys(names, resolver) if names else {}
-    judge = partial(_judge_headers, header, read, keys, acceptance)
+    judging = _judging_headers(header, read, keys, acceptance)
     # Each signature may cover all of it, blank by blank.
     is_much = header.end * len(read) > OFFLOAD_BYTES
-    verdicts = await offload(judge) if is_much else judge()
+    verdicts = await (offload(partial(at_once, judging)) if is_much else in_turns(judging))
     holding = [each.claim.signature for each in verdicts if isinstance(each, _Held)]
     hashes = await in_turns(body_hashes(header, holding))
     return tuple(
@@ -111,20 +111,24 @@ def _place(value: bytes) -> tuple[str, str]:
         return "", ""
 
 
-def _judge_headers(
+def _judging_headers(
     header: HeaderBlock,
     read: Sequence[_Claim | Verification],
     keys: Mapping[str, PublicKey | Refusal],
     acceptance: Acceptance,
-) -> list[_Held | Verification]:
-    """Do the arithmetic with keys: the part that takes time with a long header."""
+) -> Steps[list[_Held | Verification]]:
+    """Do the arithmetic with keys, a step each: it takes time with a long header, or an odd key."""
     stack = FieldStack.of(header)
-    return [
-        _judge_header(header, stack, each, keys[each.key_name], acceptance)
-        if isinstance(each, _Claim)
-        else each
-        for each in read
-    ]
+    found: list[_Held | Verification] = []
+    for each in read:
+        if found:
+            yield
+        found.append(
+            _judge_header(header, stack, each, keys[each.key_name], acceptance)
+            if isinstance(each, _Claim)
+            else each
+        )
+    return found
 
 
 def _judge_header(

@@ -55,6 +55,13 @@ def test_a_chain_of_ours_holds(times):
     )  # fmt: skip
 
 
+def test_seals_are_verified_in_turns_with_others():
+    def turns_of(message):
+        return with_turns(arc.verify(split(message), FakeResolver(ZONES), Offloading(), NOW))[1]
+
+    assert turns_of(sealed(times=9)) - turns_of(sealed()) == 8
+
+
 def test_nobody_seals_a_fifty_first_time():
     message = sealed(times=50)
     assert seal(split(message), verify(message), "x", KEY, NOW) == b""
