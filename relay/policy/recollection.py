@@ -140,6 +140,8 @@ def _certain(record: Mapping[str, Any]) -> dict[str, Value]:
         "tls.resumed": record.get("tls_resumed", False),
         "tls.post_quantum": "MLKEM" in group.upper(),
     }
+    if "listener" in record:
+        known["listener.name"] = record["listener"]
     if "helo" in record:
         known["hello.name"] = record["helo"].lower().removesuffix(".")
     if "peer_address" in record:

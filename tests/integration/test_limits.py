@@ -112,6 +112,12 @@ key = ["peer.network"]
 rate = ["4/1h"]
 
 [[limit]]
+name = "each_way"
+count = "messages"
+key = ["identity.name", "listener.name"]
+rate = ["5/1h"]
+
+[[limit]]
 name = "strangers"
 count = "new_recipients"
 key = ["peer.network", "sender.domain"]
@@ -122,13 +128,12 @@ rate = ["3/1d"]
 @pytest.fixture
 def public(site, upstream, tmp_path):
     (tmp_path / "limits.toml").write_text(COUNTED)
-    settings = site.settings(upstream.port)
+    settings = site.settings(upstream.port, listener={"policy": ["defaults", "limits.toml"]})
     strangers = {
         "name": "public",
         "address": f"127.0.0.1:{free_port()}",
         "client_certificate": "optional",
         "proxy_protocol_from": ["127.0.0.0/8"],
-        "policy": ["defaults", "limits.toml"],
     }
     settings["listener"].append(settings["listener"][0] | strangers)
     settings["route"]["dest.example"] = settings["route"]["*"]
@@ -207,6 +212,19 @@ def test_whom_one_writes_to_for_the_first_time_is_counted_and_others_are_not(pub
     record = public.wait_for_audit(kind="refusal", recipient="d@dest.example")
     assert record["rule"] == "rate_recipients"
     assert record["facts"]["rate.recipient_limit"] == "strangers"
+
+
+def test_listeners_count_for_themselves_where_the_key_says_so(public, site):
+    def code(smtp):
+        smtp.ehlo("client.example")
+        return clients.transact(smtp).code
+
+    with Proxied(public.ports["public"], "203.0.115.1") as smtp:
+        smtp.ehlo("client.example")
+        smtp.starttls(context=site.context(site.pinned))
+        assert [code(smtp) for _ in range(6)] == [250] * 5 + [451]
+    with clients.session(public.port, site.context(site.pinned)) as smtp:
+        assert [code(smtp) for _ in range(6)] == [250] * 5 + [451]
 
 
 # --- proposals ----------------------------------------------------------------------------------------

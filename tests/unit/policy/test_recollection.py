@@ -34,7 +34,7 @@ def reported(case, stage):
     settings = catalogue.settings_type().model_fields["checks"].default
     checks = catalogue.build_checks(settings, tools)
     found = {}
-    for name in ("peer", "hello", "tls", "identity", "sender", "recipient"):
+    for name in ("listener", "peer", "hello", "tls", "identity", "sender", "recipient"):
         check, stages = checks[name], {f.stage for f in catalogue.facts().values() if f.name.startswith(f"{name}.")}  # fmt: skip
         for each in stages:
             if list(Stage).index(each) <= list(Stage).index(stage):
@@ -62,7 +62,13 @@ def test_what_follows_from_a_refusal_is_what_checks_said(name):
     said = reported(case, Stage.RECIPIENT)
     assert [stage for stage, _ in past.stages] == ["connect", "hello", "sender", "recipient"]
     _, known = past.stages[-1]
-    assert {"sender.domain", "recipient.local", "peer.network", "hello.name"} <= known.keys()
+    assert {
+        "listener.name",
+        "sender.domain",
+        "recipient.local",
+        "peer.network",
+        "hello.name",
+    } <= known.keys()
     assert {name: said[name] for name in known} == known
     assert past.decision == Decision("rule", 550)
 
