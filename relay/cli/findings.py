@@ -79,6 +79,7 @@ def find(configuration: Configuration, material: Material, machine: Machine) -> 
         *search.listener_findings(),
         *search.route_findings(),
         *search.identity_findings(),
+        *search.report_findings(),
     )
     # One certificate may serve in several places; what is said of it is said once.
     return list({finding.problem: finding for finding in reversed(found)}.values())[::-1]
@@ -137,6 +138,19 @@ class _Search:
         elif any(name == each or name.endswith(f".{each}") for each in _EXAMPLE_DOMAINS):
             yield self._warn(
                 ("hostname",), f'`hostname` = "{name}" is an example', "write this machine's name"
+            )
+
+    # --- mail of our own ----------------------------------------------------------------------
+
+    def report_findings(self) -> Iterator[Finding]:
+        """RFC 9990 3: mail with reports has to pass DMARC itself, and forwarding leaves it DKIM only."""
+        reports = self._settings.dmarc_reports
+        domain = reports.sender.rpartition("@")[2]
+        if reports.enabled and not self._material.keyring.of_author(domain):
+            yield self._warn(
+                ("dmarc_reports", "sender"),
+                f"nothing signs the reports: there is no key of {domain} for authors",
+                f'make one: "gatepost dkim new {domain}"',
             )
 
     # --- listeners --------------------------------------------------------------------------

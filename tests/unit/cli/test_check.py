@@ -12,6 +12,7 @@ from relay.cli.new_site import create_site
 from relay.config import load
 from relay.errors import ConfigurationError
 from relay.material import load_material
+from tests.kit.dkim import pem, rsa_key
 from tests.kit.pki import Authority
 from tests.kit.upstream import Script, Upstream
 
@@ -101,6 +102,21 @@ def test_root_workers(site):
     assert not has(site, "user", as_root)
     change(site.configuration, '"nobody"', '"no-such-user"')
     assert has(site, 'there is no user "no-such-user"', as_root)
+
+
+def test_reports_that_nothing_signs(site):
+    key = site.folder / "s1.key"
+    key.write_bytes(pem(rsa_key()))
+    key.chmod(0o600)
+    text = site.configuration.read_text()
+    reports = f'{text}\n[dmarc_reports]\nenabled = true\nsender = "dmarc@gatepost.dev"\n'
+    site.configuration.write_text(reports)
+    assert has(site, "nothing signs the reports: there is no key of gatepost.dev for authors")
+    own = f'[[dkim.key]]\ndomain = "Gatepost.dev"\nselector = "s1"\nkey = "{key}"\n'
+    site.configuration.write_text(reports + own)
+    assert not has(site, "nothing signs")
+    site.configuration.write_text(reports + own + 'use = ["seal"]\n')
+    assert has(site, "nothing signs")
 
 
 def test_too_few_file_descriptors(site):
