@@ -40,6 +40,7 @@ __all__ = [
     "prepare_state",
     "prepare_store",
     "raise_descriptor_limit",
+    "worker_count",
 ]
 
 log = structlog.get_logger("gatepost")
@@ -67,6 +68,15 @@ def raise_descriptor_limit(configuration: Configuration) -> None:
             remedy="raise it (ulimit -n, LimitNOFILE=) or lower limits.max_connections",
             at=("limits", "max_connections"),
         )
+
+
+def worker_count(settings: Settings) -> int:
+    """Say how many workers there shall be."""
+    if hasattr(os, "sched_getaffinity"):  # Linux: the cores we may use, not all there are
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return settings.workers or cores
 
 
 def check_user(configuration: Configuration) -> None:
