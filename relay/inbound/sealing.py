@@ -16,7 +16,7 @@ from relay.mail.authentication_results import format_results
 from relay.mailauth.arc_sealing import may_seal, seal
 from relay.mailauth.canonicalization import body_start, hashing
 from relay.mailauth.dkim import OFFLOAD_BYTES
-from relay.mailauth.turns import in_turns
+from relay.turns import in_turns
 
 if TYPE_CHECKING:
     from relay.mailauth.signing import SigningKey

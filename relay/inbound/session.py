@@ -31,6 +31,7 @@ from relay.smtp import events
 from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
 from relay.smtp.server import ServerEngine, ServerLimits
+from relay.turns import give_way
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -64,6 +65,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Services", "Session"]
 
+_LARGE_PIECE_BYTES: Final = 64 * 1024
+"""Once a larger piece of a message has come, others come first."""
 _LARGE_BYTES: Final = 1024 * 1024
 """A larger message is put together beside the event loop."""
 
@@ -301,6 +304,8 @@ class Session:
         if self._ending is not None or (self._is_draining and self._transaction is None):
             raise DeadlinePassed
         data = await self._stream.receive()
+        if len(data) >= _LARGE_PIECE_BYTES:
+            await give_way()
         self._is_waiting = False
         if self._ending is not None:
             raise DeadlinePassed  # what has come in the meantime has come too late

@@ -17,10 +17,10 @@ from relay.mail.domains import registered_domain
 from relay.mail.headers import split
 from relay.mailauth.canonicalization import FieldStack, body_start, hashing
 from relay.mailauth.signing import OVERSIGNED, SIGNED, SigningStyle, sign_hashed
-from relay.mailauth.turns import in_turns
 from relay.names import IDENTITY_HEADER
 from relay.pki.allowlist import may_send
 from relay.pki.patterns import canonical_domain
+from relay.turns import in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

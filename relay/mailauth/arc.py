@@ -24,17 +24,17 @@ from relay.mailauth.signature import (
     required,
 )
 from relay.mailauth.tag_list import parse_tag_list, without_signature
-from relay.mailauth.turns import at_once, in_turns
 from relay.mailauth.verification import DkimResult, Refusal
+from relay.turns import at_once, in_turns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from relay.mail.headers import Field, HeaderBlock
-    from relay.mailauth.turns import Steps
     from relay.policy.check import Offload
     from relay.ports import Resolver
+    from relay.turns import Steps
 
 __all__ = ["MAX_INSTANCES", "NO_CHAIN", "ArcChain", "ArcSet", "has_chain", "verify"]
 

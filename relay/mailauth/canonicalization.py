@@ -11,13 +11,13 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from relay.mailauth.turns import at_once
+from relay.turns import at_once
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from relay.mail.headers import Field, HeaderBlock
-    from relay.mailauth.turns import Steps
+    from relay.turns import Steps
 
 __all__ = [
     "BodyHash",
@@ -31,7 +31,8 @@ __all__ = [
 
 _CRLF: Final = b"\r\n"
 _BLOCK_BYTES: Final = 64 * 1024
-_SIMPLE_BLOCK_BYTES: Final = 256 * 1024  # only hashed, which takes a quarter of the time
+_MOST_BLOCKS: Final = 128
+"""So many turns a message waits for at most: where each takes long, it must not take for ever."""
 _EMPTY_LINES: Final = tuple(_CRLF * count for count in (32768, 128, 1))
 
 
@@ -133,7 +134,9 @@ def hashing(
     message: bytes, start: int, *, relaxed: bool, lengths: Collection[int] = ()
 ) -> Steps[BodyHash]:
     """The same in steps of a block; a body of one block is one step."""
-    pieces = _relaxed_body(message, start) if relaxed else _simple_body(message, start)
+    block_bytes = max(_BLOCK_BYTES, (len(message) - start) // _MOST_BLOCKS)
+    body = _relaxed_body if relaxed else _simple_body
+    pieces = body(message, start, block_bytes)
     return _hashing(pieces, sorted(lengths, reverse=True))
 
 
@@ -159,23 +162,23 @@ def _hashing(pieces: Iterable[bytes | memoryview], pending: list[int]) -> Steps[
     return BodyHash(position, digests)
 
 
-def _simple_body(message: bytes, start: int) -> Iterator[bytes | memoryview]:
+def _simple_body(message: bytes, start: int, block_bytes: int) -> Iterator[bytes | memoryview]:
     """RFC 6376 3.4.3: empty lines at the end are gone, and one CRLF ends the body."""
     end = _end_of_content(message, start)
     view = memoryview(message)
-    for position in range(start, end, _SIMPLE_BLOCK_BYTES):
-        yield view[position : min(position + _SIMPLE_BLOCK_BYTES, end)]
+    for position in range(start, end, block_bytes):
+        yield view[position : min(position + block_bytes, end)]
     if end == start or not message.endswith(_CRLF, start, end):
         yield _CRLF
 
 
-def _relaxed_body(message: bytes, start: int) -> Iterator[bytes | memoryview]:
+def _relaxed_body(message: bytes, start: int, block_bytes: int) -> Iterator[bytes | memoryview]:
     """RFC 6376 3.4.4: blanks at the end of lines gone, others made one, and as simple; may be empty.
 
     A block of which nothing is left is an empty piece: looking at it has taken time, too.
     """
     held = 0  # empty lines that count only if something follows them
-    for block in _blocks(message, start):
+    for block in _blocks(message, start, block_bytes):
         relaxed = _with_single_blanks(block)
         end = _end_of_content(relaxed, 0)
         if end:
@@ -199,11 +202,11 @@ def _with_single_blanks(lines: bytes) -> bytes:
     return lines.replace(b" \r\n", _CRLF)
 
 
-def _blocks(message: bytes, start: int) -> Iterator[bytes]:
-    """Cut the body into runs of whole lines of about 64 KiB, the last one ended by CRLF whatever came."""
+def _blocks(message: bytes, start: int, block_bytes: int) -> Iterator[bytes]:
+    """Cut the body into runs of whole lines of about that size, the last one ended by CRLF whatever came."""
     size = len(message)
     while start < size:
-        end = message.find(_CRLF, start + _BLOCK_BYTES - 2) + 2
+        end = message.find(_CRLF, start + block_bytes - 2) + 2
         if end == 1:  # the last
             block = message[start:]
             yield block if block.endswith(_CRLF) else block + _CRLF

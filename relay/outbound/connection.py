@@ -6,7 +6,6 @@ due, each phase with its deadline. It must not know of pools, routes' choice or 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from relay.errors import ConnectionLost, HandshakeFailed, StreamError, Unavailable
@@ -14,6 +13,7 @@ from relay.outbound.security import PeerCheck
 from relay.smtp.client import ClientEngine
 from relay.smtp.client_commands import BLOCK_BYTES
 from relay.smtp.replies import Reply
+from relay.turns import give_way
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -118,7 +118,7 @@ class Connection:
                 stream.send(*block)
                 stream.set_deadline(self._deadlines["data"])  # RFC 5321 4.5.3.2.5
                 await stream.drain()
-                await asyncio.sleep(0)  # a peer that keeps pace is never waited for: others' turn
+                await give_way()  # a peer that keeps pace is never waited for
                 block, size_bytes = [], 0
             block.append(chunk)
             size_bytes += len(chunk)

@@ -16,6 +16,7 @@ from relay.mailauth.canonicalization import (
     FieldStack,
     body_hash,
     body_start,
+    hashing,
     header_hash,
     relaxed_field,
 )
@@ -121,12 +122,30 @@ def test_no_body_takes_long(body, relaxed):
     assert time.process_time() - before < 1.0  # 4 MB; 10 to 60 ms here, quadratic would be minutes
 
 
-def test_a_large_body_is_relaxed_in_small_pieces():
-    # One call into C holds the interpreter, and with it the event loop, for as long as it takes.
+BLOCK = 64 * 1024
+
+
+@pytest.mark.parametrize("relaxed", [False, True])
+@pytest.mark.parametrize(
+    "line",
+    [b"a  line of text \t with  blanks\r\n", b"x" * 76 + b"\r\n", b" \t\r\n"],
+    ids=["text", "base64", "blank"],
+)
+@pytest.mark.parametrize(("size", "steps"), [(60_000, 1), (3_000_000, 46), (20_000_000, 128)])
+def test_a_large_body_is_hashed_in_small_steps(line, size, steps, relaxed):
+    # One call into C holds the event loop for as long as it takes; and a turn may be long in coming.
+    body = line * (size // len(line))
+    assert steps - 2 <= sum(1 for _ in hashing(body, 0, relaxed=relaxed)) + 1 <= steps + 1
+
+
+def test_a_block_is_hardly_larger_than_asked_for():
     lines = b"a  line of text \t with  blanks\r\n" * 100_000
-    pieces = list(canonicalization._relaxed_body(lines, 0))
-    assert len(pieces) > 40
-    assert max(map(len, pieces)) <= 64 * 1024 + 998
+    assert max(map(len, canonicalization._blocks(lines, 0, BLOCK))) <= BLOCK + 998
+
+
+def test_empty_lines_that_count_are_hashed_in_small_pieces():
+    pieces = list(canonicalization._relaxed_body(b"a" + b"\r\n" * 500_000 + b"b\r\n", 0, BLOCK))
+    assert max(map(len, pieces)) <= BLOCK + 2
 
 
 HEADER = (

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.mailauth.turns import at_once, in_turns
+from relay.turns import at_once, in_turns
 from tests.kit.turns import with_turns
 
 
