@@ -73,6 +73,10 @@ def _parsed(text: str) -> tuple[Address, ...] | None:
 
 def _only_address(text: str) -> list[Address]:
     """Return the one address of a value that is no list by the grammar, for what its display name holds."""
+    if (
+        "=?" in text
+    ):  # of a form that they know from nowhere, some decode the words before they look for the "@"
+        return []
     match = _UNQUOTED.fullmatch(text)
     found = Address(match[1], match[2]) if match else None
     return [found] if found and _is_sound(found) else []
