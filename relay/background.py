@@ -1,4 +1,4 @@
-"""What a worker does beside its sessions: kept going whatever happens, as nobody waits for it.
+"""What goes on beside sessions and requests: kept going whatever happens, as nobody waits for it.
 
 Knows nothing of connections.
 """
@@ -21,21 +21,19 @@ __all__ = ["hand_over", "keep_at", "report_next_hops"]
 
 log = structlog.get_logger("gatepost")
 
-_AGAIN_SECONDS: Final = 1.0
-"""The pause before work that has failed begins again."""
 _COUNT_SECONDS: Final = 2.0
 """How often what was counted for reports is handed over."""
 _REPORT_SECONDS: Final = 1.0
 
 
-async def keep_at(work: Callable[[], Awaitable[None]]) -> None:
+async def keep_at(work: Callable[[], Awaitable[None]], pause_seconds: float = 1.0) -> None:
     """Do work that must not end silently: what fails unexpectedly begins again after a pause."""
     while True:
         try:
             return await work()
         except Exception:
-            log.exception("background work failed, and begins again")
-        await asyncio.sleep(_AGAIN_SECONDS)
+            log.exception("background work failed, and begins again", again_in=pause_seconds)
+        await asyncio.sleep(pause_seconds)
 
 
 async def report_next_hops(forwarder: Forwarder, row: Row) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 
+from relay.background import keep_at
 from relay.ca_folder import CaFolder, publication_at
 from relay.key_files import read_passphrase
 from relay.net.clock import SystemClock
@@ -27,7 +28,7 @@ from relay.state.watching import Watcher
 if TYPE_CHECKING:
     import selectors
     import socket
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from relay.admin import est, published
     from relay.admin.server import HttpServer
@@ -35,13 +36,14 @@ if TYPE_CHECKING:
     from relay.net.tally import Tally
     from relay.settings import Settings
 
-__all__ = ["HttpProcess", "HttpSide", "http_addresses", "keep_at"]
+__all__ = ["HttpProcess", "HttpSide", "http_addresses"]
 
 log = structlog.get_logger("gatepost")
 
 GRACE_SECONDS: Final = 2.0
 """For requests in work when it has to end."""
 RETRY_SECONDS: Final = 30.0
+"""Lists that can't be signed are told of no more often."""
 _NICENESS: Final = 5
 """Mail goes first."""
 
@@ -92,16 +94,6 @@ def http_addresses(settings: Settings) -> Iterator[tuple[tuple[str, str], str]]:
     for table in ("ca", "est", "admin"):
         if address := getattr(settings, table).address:
             yield (table, "address"), address
-
-
-async def keep_at(work: Callable[[], Awaitable[None]]) -> None:
-    """Do what has no end, until cancelled: what goes wrong is logged, and begun again."""
-    while True:
-        try:
-            await work()
-        except Exception:  # whatever it is: lists that nobody signs any more end for all
-            log.exception("upkeep failed", again_in=RETRY_SECONDS)
-        await asyncio.sleep(RETRY_SECONDS)
 
 
 class HttpSide:
@@ -166,7 +158,7 @@ class HttpSide:
         work = [self._lists.keep_new] if self._lists else []
         if self._enrolment is not None:
             work.append(self._watch_restrictions)
-        keeping = [asyncio.create_task(keep_at(each)) for each in work]
+        keeping = [asyncio.create_task(keep_at(each, RETRY_SECONDS)) for each in work]
         for address, server in self._servers.items():
             await server.start(sockets[address])
         while line := await reader.readline():
