@@ -6,19 +6,19 @@ import typer
 
 from relay.cli.check_domain import domain
 from relay.cli.context import ConfigOption, JsonOption, load_configuration
+from relay.cli.finding import SIGNS
 from relay.cli.output import emit, progress
 from relay.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from relay.cli.findings import Finding
+    from relay.cli.finding import Finding
     from relay.config import Configuration
 
 __all__ = ["app", "check"]
 
 _OK, _FINDINGS, _UNUSABLE = 0, 1, 2
-_SIGNS = {"ok": "ok      ", "warning": "warning ", "error": "error   "}
 
 
 app = typer.Typer(invoke_without_command=True)
@@ -104,7 +104,7 @@ def _mistake(error: ConfigurationError) -> dict[str, str]:
 def _show(console: "Console", found: "list[Finding]") -> None:
     for finding in found:
         place = f"{finding.place}: " if finding.place else ""
-        console.print(f"{_SIGNS[finding.level]}{place}{finding.problem}")
+        console.print(f"{SIGNS[finding.level]}{place}{finding.problem}")
         if finding.remedy:
             console.print(f"{'':<8}→ {finding.remedy}")
     count = sum(finding.level != "ok" for finding in found)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from relay.cli.context import ConfigOption, JsonOption, find_config
+from relay.cli.finding import SIGNS
 from relay.cli.output import emit, progress
 from relay.errors import ConfigurationError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["domain"]
 
 _OK, _FINDINGS, _UNKNOWN = 0, 1, 2
-_SIGNS = {"ok": "ok      ", "warning": "warning ", "error": "error   "}
 _MAX_POLICY_BYTES = 64 * 1024  # RFC 8461 3.2
 
 
@@ -115,4 +115,4 @@ def _show(console: "Console", found: "list[Examination]") -> None:
         if each.failure:
             console.print(f"  could not be examined: {each.failure}")
         for level, topic, text in each.symptoms:
-            console.print(f"  {_SIGNS[level]}{topic}: {text}")
+            console.print(f"  {SIGNS[level]}{topic}: {text}")

@@ -12,47 +12,36 @@ import resource
 import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
 
 from cryptography.x509 import ExtendedKeyUsage
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from relay.certificate_files import read_system_store
+from relay.cli.finding import Finding, Level, finding_of
+from relay.cli.identity_findings import find_identities
 from relay.errors import ConfigurationError
-from relay.pki.posture import Kind, Use, Used, flaws_of_certificate, flaws_of_identity
+from relay.pki.posture import Kind, Use, Used, flaws_of_certificate
 from relay.settings.values import is_loopback, parse_endpoint
-from relay.toml_lines import index_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from relay.config import Configuration
     from relay.material import Material
-    from relay.model import Identity
     from relay.net.tls import KeyPair
     from relay.pki.certificate import Certificate
     from relay.settings.listener import Listener
     from relay.settings.table import CertificateFiles
     from relay.toml_lines import KeyPath
 
-__all__ = ["Finding", "Level", "Machine", "find"]
-
-Level = Literal["ok", "warning", "error"]
+__all__ = ["Machine", "find"]
 
 _MAIL_PORTS = {25, 465, 587}
 _DESCRIPTORS_PER_CONNECTION = 2  # the client's and the next hop's
 # RFC 2606: names that are nobody's
 _EXAMPLE_DOMAINS = ("example", "example.com", "example.net", "example.org", "test", "invalid")
-
-
-class Finding(NamedTuple):
-    """One thing found. `place` is "file:line", a host, or "" for the machine as a whole."""
-
-    level: Level
-    place: str
-    problem: str
-    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +67,7 @@ def find(configuration: Configuration, material: Material, machine: Machine) -> 
         *search.machine_findings(),
         *search.listener_findings(),
         *search.route_findings(),
-        *search.identity_findings(),
+        *find_identities(configuration, material.allowlist.identities, machine.now),
         *search.report_findings(),
     )
     # One certificate may serve in several places; what is said of it is said once.
@@ -225,9 +214,8 @@ class _Search:
         leaf = pair.chain[0]
         used = Used(Use.LISTENER, str(files.chain), leaf)
         flaws = list(flaws_of_certificate(used, self._machine.now))
-        for flaw in flaws:
-            level: Level = "error" if flaw.kind is Kind.EXPIRED else "warning"
-            yield self._at((*key, "chain"), level, flaw.problem, flaw.remedy)
+        place = str(self._configuration.origin(*key, "chain"))
+        yield from (finding_of(flaw, place) for flaw in flaws)
         if not {Kind.EXPIRED, Kind.EXPIRING} & {flaw.kind for flaw in flaws}:
             problem = f"{files.chain} is valid until {leaf.not_after:%Y-%m-%d}"
             yield self._at((*key, "chain"), "ok", problem)
@@ -262,73 +250,6 @@ class _Search:
                 yield from self._certificate_findings(
                     route.client_certificate, pair, (*key, "client_certificate")
                 )
-
-    # --- identities -------------------------------------------------------------------------
-
-    def identity_findings(self) -> Iterator[Finding]:
-        identities = self._material.allowlist.identities
-        places = self._identity_places()
-        asking = [each for each in self._settings.listener if each.client_certificate != "off"]
-        if asking and not identities:
-            yield self._warn(
-                ("allowlist",), "the allowlist is empty: nobody is known", "gatepost pin add"
-            )
-        elif identities:
-            noun = "identity" if len(identities) == 1 else "identities"
-            yield Finding("ok", str(self._settings.allowlist), f"{len(identities)} {noun}")
-        knows_names = any(each.client_ca for each in asking)
-        for problem, remedy, affected in (
-            ("no contact", 'add contact = "postmaster@..."', _without_contact(identities)),
-            ("no limit to its senders", 'add senders = ["@its-domain"]', _unlimited(identities)),
-            (
-                "ends soon",
-                "renew its not_after",
-                self._with_flaw(Kind.IDENTITY_ENDING, identities),
-            ),
-            (
-                "has ended",
-                "renew its not_after, or remove it",
-                self._with_flaw(Kind.IDENTITY_ENDED, identities),
-            ),
-            (
-                "known by name only, and no listener has a `client_ca`",
-                "add `client_ca` to a listener, or pins to the identity",
-                [] if knows_names else [each for each in identities if not each.pins],
-            ),
-        ):
-            if affected:
-                first, others = affected[0], len(affected) - 1
-                more = f" (and {others} more)" if others else ""
-                yield Finding(
-                    "warning",
-                    places.get(first.name, ""),
-                    f'"{first.name}"{more}: {problem}',
-                    remedy,
-                )
-
-    def _identity_places(self) -> dict[str, str]:
-        path = self._settings.allowlist
-        lines = index_lines(path.read_text(encoding="utf-8"))
-        return {
-            identity.name: f"{path}:{lines['identity', position]}"
-            for position, identity in enumerate(self._material.allowlist.identities)
-        }
-
-    def _with_flaw(self, kind: Kind, identities: Iterable[Identity]) -> list[Identity]:
-        now = self._machine.now
-        return [
-            each
-            for each in identities
-            if any(flaw.kind is kind for flaw in flaws_of_identity(each, now))
-        ]
-
-
-def _without_contact(identities: Iterable[Identity]) -> list[Identity]:
-    return [each for each in identities if not each.contact]
-
-
-def _unlimited(identities: Iterable[Identity]) -> list[Identity]:
-    return [each for each in identities if each.senders is None or "*" in each.senders]
 
 
 def _usual_port(listener: Listener) -> int:

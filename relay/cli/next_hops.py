@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from relay.cli.findings import Finding
+from relay.cli.finding import Finding
 from relay.errors import GatepostError, HandshakeFailed
 from relay.net.clock import SystemClock
 from relay.net.dialer import TcpDialer

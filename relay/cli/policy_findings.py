@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay import catalogue
-from relay.cli.findings import Finding
+from relay.cli.finding import Finding
 from relay.cli.policy_view import written_rules
 from relay.policy_files import DEFAULTS
 

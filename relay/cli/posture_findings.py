@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from relay.audit import query
 from relay.ca_folder import CaFolder
 from relay.certificate_files import read_system_store
-from relay.cli.findings import Finding
+from relay.cli.finding import Finding, finding_of
 from relay.errors import ConfigurationError, Unavailable
 from relay.inventory import take_stock
 from relay.model import TrustStatus
 from relay.pki.posture import (
-    Kind,
     Use,
     flaws_of_certificate,
     flaws_of_issuer,
@@ -30,12 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from relay.cli.findings import Level
     from relay.inventory import Stock
     from relay.material import Material
     from relay.model import Identity
     from relay.pki.certificate import Certificate
-    from relay.pki.posture import Flaw
 
 __all__ = ["find_posture"]
 
@@ -57,20 +54,15 @@ def find_posture(material: Material, now: datetime, unused_days: int) -> Iterato
     stock = take_stock(material, CaFolder(material.settings.ca.folder), now)
     for used in stock.certificates:
         if used.use not in _OF_FINDINGS:
-            yield from (_finding(flaw) for flaw in flaws_of_certificate(used, now))
+            yield from (finding_of(flaw) for flaw in flaws_of_certificate(used, now))
     for issued in stock.issued:
-        yield from (_finding(flaw) for flaw in flaws_of_lifespan(issued, now))
+        yield from (finding_of(flaw) for flaw in flaws_of_lifespan(issued, now))
     for issuer in stock.issuers:
-        yield from (_finding(flaw) for flaw in flaws_of_issuer(issuer))
+        yield from (finding_of(flaw) for flaw in flaws_of_issuer(issuer))
     for held in stock.lists:
         grace = material.settings.revocation.grace
-        yield from (_finding(flaw) for flaw in flaws_of_list(held, now, grace))
+        yield from (finding_of(flaw) for flaw in flaws_of_list(held, now, grace))
     yield from _of_identities(stock, material, now - timedelta(days=unused_days), unused_days)
-
-
-def _finding(flaw: Flaw) -> Finding:
-    level: Level = "error" if flaw.kind is Kind.EXPIRED else "warning"
-    return Finding(level, "", flaw.problem, flaw.remedy)
 
 
 def _of_identities(

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from relay.ca_folder import CaFolder
-from relay.cli.findings import Finding
+from relay.cli.finding import Finding
 from relay.rights import withheld_from
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from relay.cli.findings import Finding
+from relay.cli.finding import Finding
 from relay.revocation.stapling import Presented, demands_staple, find_presented
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from relay.cli.findings import Finding
+from relay.cli.finding import Finding
 from relay.errors import ConfigurationError, Unavailable
 from relay.model import Charge
 from relay.settings.values import is_loopback
