@@ -84,46 +84,38 @@ def renew(
     The old pin stands until the old certificate's end, so nothing is refused in between. With --est it
     is a partner's command: FILE and its key are all it needs.
     """
-    if est:
-        from relay.est_files import renew_by_est
+    if est and (days or hours):
+        remedy = "leave out --days and --hours"
+        raise ConfigurationError("the EST server says how long it holds", remedy=remedy)
+    site = None if est else find_site(config)
+    path = _path_of(site, what) if site else Path(what)
+    key = key or path.with_suffix(".key")
+    lifetime = timedelta(days=days, hours=hours) or None
+    passphrase = read_passphrase(passphrase_file) if site else None
 
-        path = Path(what)
-        if days or hours:
-            remedy = "leave out --days and --hours"
-            raise ConfigurationError("the EST server says how long it holds", remedy=remedy)
-
-        def once() -> None:
-            new = renew_by_est(path, key or path.with_suffix(".key"), est, ca, keeps_key=reuse_key)
-            _show(path, Renewal(new, None, ()), as_json=as_json)
-
-    else:
-        site = find_site(config)
-        path = _path_of(site, what)
-        passphrase = read_passphrase(passphrase_file)
-
-        def once() -> None:
+    def once() -> None:
+        if site is None:
+            done = _renew_by_est(path, key, est, ca, keeps_key=reuse_key)
+        else:
             done = renew_files(
                 site.ca,
                 path,
-                key or path.with_suffix(".key"),
+                key,
                 site.allowlist,
-                lifetime=timedelta(days=days, hours=hours) or None,
+                lifetime=lifetime,
                 keeps_key=reuse_key,
                 passphrase=passphrase,
             )
             _put_on_record(site, done)
-            _show(path, done, as_json=as_json)
-
-    def once_with_hook() -> None:
-        once()
+        _show(path, done, as_json=as_json)
         if hook:
             subprocess.run(shlex.split(hook), check=False)  # noqa: S603  the operator's command
 
     if not daemon:
-        once_with_hook()
+        once()
         return
     while True:
-        renew_when_due(path, once_with_hook, time.sleep, lambda: datetime.now(UTC))
+        renew_when_due(path, once, time.sleep, lambda: datetime.now(UTC))
 
 
 def renew_when_due(
@@ -148,6 +140,12 @@ def renew_when_due(
         sleep(RETRY_SECONDS)
     else:
         sleep(PAUSE_SECONDS)
+
+
+def _renew_by_est(path: Path, key: Path, url: str, ca: Path | None, *, keeps_key: bool) -> Renewal:
+    from relay.est_files import renew_by_est
+
+    return Renewal(renew_by_est(path, key, url, ca, keeps_key=keeps_key), None, ())
 
 
 def needs_renewal(

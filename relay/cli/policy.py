@@ -13,7 +13,6 @@ from relay.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from relay.cli.policy_choice import Choice
     from relay.cli.policy_view import Written
 
 __all__ = ["app", "check", "show"]
@@ -55,7 +54,8 @@ def show(
     from relay.material import read_text
 
     choice = choose(load_configuration(config))
-    chosen = _listeners(choice, listener, identity)
+    chosen = [choice.listener(listener)] if listener else choice.listeners
+    choice.identity(identity)  # there must be one
     stacks = {name: choice.stacks[choice.key(name, identity)] for name in chosen}
     shown = {name: _in_order(written_rules(stack, read_text)) for name, stack in stacks.items()}
     emit(
@@ -66,19 +66,6 @@ def show(
         as_json=as_json,
         human=lambda console: _show(console, shown, stacks),
     )
-
-
-def _listeners(choice: "Choice", listener: str, identity: str) -> list[str]:
-    names = list(dict.fromkeys(name for name, _ in choice.stacks))
-    if listener and listener not in names:
-        raise ConfigurationError(
-            f'there is no listener "{listener}"', remedy=f"there are: {', '.join(names)}"
-        )
-    if identity and choice.allowlist.find(identity) is None:
-        raise ConfigurationError(
-            f'there is no identity "{identity}"', remedy="`gatepost pin list` shows them"
-        )
-    return [listener] if listener else names
 
 
 def _in_order(rules: "list[Written]") -> "list[Written]":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from relay.config import Configuration
+    from relay.model import Identity
     from relay.pki.allowlist import Allowlist
     from relay.policy.engine import Engine
     from relay.policy.facts import Stage
@@ -32,6 +33,35 @@ class Choice(NamedTuple):
     allowlist: Allowlist
     stacks: Mapping[tuple[str, Stack], Stack]
     engines: Mapping[tuple[str, Stack], Engine]
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """The names of all listeners, in the order of the configuration."""
+        return tuple(dict.fromkeys(name for name, _ in self.stacks))
+
+    def listener(self, name: str) -> str:
+        """Return the name of a listener that is there; for "" that of the first.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+        """
+        names = self.listeners
+        if name and name not in names:
+            remedy = f"there are: {', '.join(names)}"
+            raise ConfigurationError(f'there is no listener "{name}"', remedy=remedy)
+        return name or names[0]
+
+    def identity(self, name: str) -> Identity | None:
+        """Return the identity of a name; for "" None: nobody known.
+
+        Raises:
+            ConfigurationError: there is none of that name.
+        """
+        found = self.allowlist.find(name) if name else None
+        if name and found is None:
+            remedy = "`gatepost pin list` shows them"
+            raise ConfigurationError(f'there is no identity "{name}"', remedy=remedy)
+        return found
 
     def key(self, listener: str, identity: str) -> tuple[str, Stack]:
         """Under which key the rules of a listener stand, with those of an identity over them."""

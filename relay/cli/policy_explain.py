@@ -75,7 +75,8 @@ def explain(
 
     configuration = load_configuration(config)
     choice = choose(configuration, policy or ())
-    place = _listener(configuration.settings, listener)
+    name = choice.listener(listener)
+    place = next(each for each in configuration.settings.listener if each.name == name)
     content = re.sub(rb"\r?\n", b"\r\n", message.read_bytes())
     case = _case(choice, place, identity=identity, peer=peer, hello=hello, tls=tls)
     envelope = _sender(sender, content), [Recipient(_address(each)) for each in to]
@@ -84,14 +85,6 @@ def explain(
     emit(_plain(done), as_json=as_json, human=lambda console: _show(console, done))
     if not done.steps[-1].verdict.is_compliant:
         raise typer.Exit(_REFUSED)
-
-
-def _listener(settings: "Settings", name: str) -> "Listener":
-    for each in settings.listener:
-        if name in {"", each.name}:
-            return each
-    names = ", ".join(each.name for each in settings.listener)
-    raise ConfigurationError(f'there is no listener "{name}"', remedy=f"there are: {names}")
 
 
 def _case(
@@ -103,10 +96,7 @@ def _case(
     endpoint = Endpoint(peer, 0)
     if endpoint.ip is None:
         raise ConfigurationError(f"{peer!r} is no address", remedy="write it as 192.0.2.1")
-    known = choice.allowlist.find(identity)
-    if identity and known is None:
-        remedy = "`gatepost pin list` shows them"
-        raise ConfigurationError(f'there is no identity "{identity}"', remedy=remedy)
+    known = choice.identity(identity)
     status = TrustStatus.PINNED if known else TrustStatus.ABSENT
     asked = listener.client_certificate != "off"
     return Case(

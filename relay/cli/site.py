@@ -65,35 +65,23 @@ def find_site(config: Path | None) -> Site:
 
     settings = load(path, os.environ).settings
     listener = _public_listener(settings)
-    shown = listener.certificate[0].chain
-    edge = _edge_of(settings, listener)
     return Site(
         path.parent,
         settings.allowlist,
-        edge,
+        _edge_of(settings, listener),
         CaFolder(
             settings.ca.folder,
             publication_at(settings.ca.url, has_responder=bool(settings.ca.address)),
         ),
-        settings.ca.url,
-        shown,
-        settings.audit.path,
-        settings.hostname,
-        _est_url(settings),
-        settings.est.lifetime,
-        settings.state,
-        settings.state_dir,
+        ca_url=settings.ca.url,
+        server_certificate=listener.certificate[0].chain,
+        audit=settings.audit.path,
+        hostname=settings.hostname,
+        est_url=_est_url(settings),
+        est_lifetime=settings.est.lifetime,
+        state=settings.state,
+        state_dir=settings.state_dir,
     )
-
-
-def _est_url(settings: Settings) -> str:
-    from relay.settings.values import is_loopback, parse_endpoint
-
-    if not settings.est.address:
-        return ""
-    host, port = parse_endpoint(settings.est.address)
-    name = "localhost" if is_loopback(host) else settings.hostname
-    return f"https://{name}:{port}"
 
 
 def _public_listener(settings: Settings) -> Listener:
@@ -103,11 +91,23 @@ def _public_listener(settings: Settings) -> Listener:
 
 
 def _edge_of(settings: Settings, listener: Listener) -> Edge:
-    """How a partner reaches a listener: by our name, unless it is for this machine only."""
-    host, _, port = listener.address.rpartition(":")
+    """How a partner reaches a listener."""
     is_implicit = listener.tls == "implicit"
-    if listener.address.startswith("unix:") or not port.isdecimal():
+    if listener.address.startswith("unix:"):
         return Edge(settings.hostname, 25, is_implicit)
-    is_loopback = host.startswith("127.") or host in {"[::1]", "localhost"}
-    # A name in both cases: that is what the certificate has, and what partners match.
-    return Edge("localhost" if is_loopback else settings.hostname, int(port), is_implicit)
+    return Edge(*_reached_at(listener.address, settings.hostname), is_implicit)
+
+
+def _est_url(settings: Settings) -> str:
+    if not settings.est.address:
+        return ""
+    name, port = _reached_at(settings.est.address, settings.hostname)
+    return f"https://{name}:{port}"
+
+
+def _reached_at(address: str, hostname: str) -> tuple[str, int]:
+    """By which name, for certificates have names, and port: ours, unless it is for this machine only."""
+    from relay.settings.values import is_loopback, parse_endpoint
+
+    host, port = parse_endpoint(address)
+    return ("localhost" if is_loopback(host) else hostname), port

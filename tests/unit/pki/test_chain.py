@@ -14,7 +14,7 @@ from relay.pki.certificate import Certificate, parse_pem_chain
 from relay.pki.chain import MAX_INTERMEDIATES, Anchors, verify_chain
 from tests.kit.pki import Authority, Issued, common_name, make_key, self_signed
 
-NOW = datetime.now(UTC) + timedelta(minutes=1)  # what is made during the tests is valid
+NOW = datetime.now(UTC) + timedelta(hours=1)  # what is made during the tests is valid
 LONG_AGO = NOW - timedelta(days=400)
 TOMORROW = NOW + timedelta(days=1)
 ROOT = Authority("Root")
