@@ -57,9 +57,7 @@ class TlsChannel:
         Raises:
             SSL.Error: it has failed; an alert waits in `outgoing`.
         """
-        try:
-            self.connection.do_handshake()
-        except SSL.WantReadError:
+        if not self._records.shake_hands():
             return False
         self.has_grown = True
         return True

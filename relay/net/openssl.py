@@ -8,9 +8,10 @@ Why it has to, and what if they change: docs/decisions/0004.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, cast
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from OpenSSL import SSL, crypto
+from OpenSSL import SSL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,11 +20,12 @@ __all__ = [
     "MODE_ENABLE_PARTIAL_WRITE",
     "MODE_RELEASE_BUFFERS",
     "OP_PRIORITIZE_CHACHA",
+    "Negotiated",
     "Records",
     "ask_for_certificate",
     "certificate_ders",
     "describe_error",
-    "is_resumed",
+    "negotiated",
     "set_groups",
 ]
 
@@ -36,6 +38,8 @@ _SCRATCH_BYTES: Final = 80 * 1024
 _SCRATCH: Final = _FFI.new("char[]", _SCRATCH_BYTES)
 """Where OpenSSL writes what is copied out at once: there is one event loop a process, so all connections
 can share it, and it stays in the processor's cache. Not for threads: OpenSSL is called without the GIL."""
+_ENCODED: Final = _LIBRARY.BIO_new(_LIBRARY.BIO_s_mem())
+"""Where it encodes certificates, which are taken out at once; shared for the same reason."""
 
 MODE_ENABLE_PARTIAL_WRITE: Final = 0x01
 MODE_RELEASE_BUFFERS: Final = 0x10
@@ -73,9 +77,32 @@ _ACCEPT: Final = _FFI.callback("int (*)(int, X509_STORE_CTX *)", _accept)
 """Lives as long as the process: contexts hold the bare pointer."""
 
 
-def is_resumed(connection: SSL.Connection) -> bool:
-    """Whether the handshake has resumed an earlier session."""
-    return bool(_LIBRARY.SSL_session_reused(cast("Any", connection)._ssl))
+class Negotiated(NamedTuple):
+    """What both sides have agreed upon; `group` is empty where OpenSSL does not know it."""
+
+    version: str
+    cipher: str
+    cipher_bits: int
+    group: str
+    resumed: bool
+
+
+def negotiated(connection: SSL.Connection) -> Negotiated:
+    """What a finished handshake has come to."""
+    tls = cast("Any", connection)._ssl
+    cipher = _LIBRARY.SSL_get_current_cipher(tls)
+    return Negotiated(
+        _text(_LIBRARY.SSL_get_version(tls)),
+        *_describe_cipher(cipher),
+        group=_text(_LIBRARY.SSL_get0_group_name(tls)),
+        resumed=bool(_LIBRARY.SSL_session_reused(tls)),
+    )
+
+
+@lru_cache(maxsize=64)  # a cipher lives as long as the library
+def _describe_cipher(cipher: Any) -> tuple[str, int]:
+    """The name of a cipher, and its strength in bits."""
+    return _text(_LIBRARY.SSL_CIPHER_get_name(cipher)), _LIBRARY.SSL_CIPHER_get_bits(cipher, _NULL)
 
 
 class Records:
@@ -89,6 +116,19 @@ class Records:
 
     def __init__(self, connection: SSL.Connection) -> None:
         self._private = cast("Any", connection)
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; False if it needs more from the peer.
+
+        Raises:
+            SSL.Error: it has failed.
+        """
+        private = self._private
+        tls = private._ssl
+        result = _LIBRARY.SSL_do_handshake(tls)
+        if result <= 0 and _LIBRARY.SSL_get_error(tls, result) != _LIBRARY.SSL_ERROR_WANT_READ:
+            private._raise_ssl_error(tls, result)
+        return bool(result > 0)
 
     def read(self, data: bytes | memoryview, plain: list[bytes]) -> None:
         """Take bytes of the peer, decrypt all records that are whole, and append what was in them.
@@ -127,15 +167,11 @@ class Records:
             private._raise_ssl_error(private._ssl, size)
         size = _LIBRARY.BIO_read(private._from_ssl, _SCRATCH, _SCRATCH_BYTES)
         sealed = cast("bytes", _FFI.unpack(_SCRATCH, size))
-        return sealed if size < _SCRATCH_BYTES else sealed + self.outgoing()
+        return sealed if size < _SCRATCH_BYTES else sealed + _take_all(private._from_ssl)
 
     def outgoing(self) -> bytes:
         """Take what must be sent to the peer; b"" if there is nothing."""
-        size = _LIBRARY.BIO_read(self._private._from_ssl, _SCRATCH, _SCRATCH_BYTES)
-        if size <= 0:
-            return b""
-        sealed = cast("bytes", _FFI.unpack(_SCRATCH, size))
-        return sealed if size < _SCRATCH_BYTES else sealed + self.outgoing()
+        return _take_all(self._private._from_ssl)
 
     def release_buffers(self) -> bool:
         """Give the connection new, empty memory BIOs; False, and nothing done, if the old ones hold bytes.
@@ -159,11 +195,16 @@ def certificate_ders(connection: SSL.Connection) -> tuple[bytes, ...]:
     OpenSSL leaves the leaf out of the chain where we are the server, and keeps only the leaf in a
     session that is resumed from a ticket.
     """
-    leaf = connection.get_peer_certificate()
-    if leaf is None:
+    tls = cast("Any", connection)._ssl
+    leaf = _LIBRARY.SSL_get_peer_certificate(tls)
+    if leaf == _NULL:
         return ()
     first = _der(leaf)
-    others = [_der(each) for each in connection.get_peer_cert_chain() or ()]
+    _LIBRARY.X509_free(leaf)  # it was counted for us
+    chain = _LIBRARY.SSL_get_peer_cert_chain(tls)
+    if chain == _NULL:
+        return (first,)
+    others = [_der(_LIBRARY.sk_X509_value(chain, n)) for n in range(_LIBRARY.sk_X509_num(chain))]
     return (first, *others[1:]) if others[:1] == [first] else (first, *others)
 
 
@@ -184,5 +225,19 @@ def _held_bytes(bio: Any) -> int:
     return int(_LIBRARY.BIO_get_mem_data(bio, _NULL))
 
 
-def _der(certificate: crypto.X509) -> bytes:
-    return crypto.dump_certificate(crypto.FILETYPE_ASN1, certificate)
+def _take_all(bio: Any) -> bytes:
+    """Empty a memory BIO."""
+    size = _LIBRARY.BIO_read(bio, _SCRATCH, _SCRATCH_BYTES)
+    if size <= 0:
+        return b""
+    taken = cast("bytes", _FFI.unpack(_SCRATCH, size))
+    return taken if size < _SCRATCH_BYTES else taken + _take_all(bio)
+
+
+def _text(pointer: Any) -> str:
+    return "" if pointer == _NULL else _FFI.string(pointer).decode()
+
+
+def _der(certificate: Any) -> bytes:
+    _LIBRARY.i2d_X509_bio(_ENCODED, certificate)
+    return _take_all(_ENCODED)

@@ -337,7 +337,7 @@ class TcpStream(asyncio.Protocol):
         ours = cast("ServerTls", tls)
         hello, received = await self._receive_hello()
         connection = ours.accept(hello)
-        connection.bio_write(received)
+        self.push_back(received)  # for OpenSSL to read, too
         await self._shake_hands(connection, ours.profile, hello)
         self.tls = facts_of(connection, hello.server_name, hello)
         return self.tls
@@ -387,6 +387,8 @@ class TcpStream(asyncio.Protocol):
 
     async def _exchange(self, channel: TlsChannel, *, is_server: bool) -> None:
         """Pass handshake messages to and fro until both sides are done; an alert is sent, too."""
+        if is_server:
+            channel.feed(self._inbox)
         while True:
             try:
                 is_done = channel.shake_hands()

@@ -41,7 +41,7 @@ from relay.net.openssl import (
     ask_for_certificate,
     certificate_ders,
     describe_error,
-    is_resumed,
+    negotiated,
     set_groups,
 )
 from relay.pki.certificate import shared_certificate
@@ -172,15 +172,16 @@ def facts_of(
     connection: SSL.Connection, server_name: str = "", hello: ClientHello | None = None
 ) -> TlsFacts:
     """What a finished handshake has given."""
+    found = negotiated(connection)
     return TlsFacts(
-        version=connection.get_protocol_version_name(),
-        cipher=connection.get_cipher_name() or "",
-        cipher_bits=connection.get_cipher_bits() or 0,
-        group=connection.get_group_name() or "",
-        resumed=is_resumed(connection),
+        version=found.version,
+        cipher=found.cipher,
+        cipher_bits=found.cipher_bits,
+        group=found.group,
+        resumed=found.resumed,
         server_name=server_name,
         hello=hello,
-        certificates=tuple(shared_certificate(der) for der in certificate_ders(connection)),
+        certificates=tuple(map(shared_certificate, certificate_ders(connection))),
     )
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from relay.net.channel import TlsChannel
-from relay.net.openssl import _held_bytes, is_resumed
+from relay.net.openssl import _held_bytes, negotiated
 from relay.tls.profile import INTERMEDIATE, MODERN
 from tests.kit.pki import Authority
 from tests.kit.tls import NEXT_HOP, client_tls, server_tls, shake_hands
@@ -114,8 +114,8 @@ def test_a_session_ended_without_goodbye_resumes_all_the_same(profile) -> None:
     ours.forget()
     del ours, theirs
     theirs, ours, _ = shake_hands(server, client)
-    assert is_resumed(theirs.connection)
-    assert is_resumed(ours.connection)
+    assert negotiated(theirs.connection).resumed
+    assert negotiated(ours.connection).resumed
 
 
 def test_a_rest_gives_grown_buffers_back_and_harms_nothing() -> None:
