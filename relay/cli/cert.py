@@ -1,12 +1,10 @@
-"""`gatepost cert`: certificates for partners and for ourselves, in one step with their pins."""
+"""`gatepost cert issue` and `sign`: certificates for partners and for ourselves, in one step with their pins."""
 
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relay.allowlist_file import read_allowlist
 from relay.ca_folder import CaFolder, encode_chain, issue_to_files, valid_from_now
 from relay.cli.certificate_options import (
     DnsOption,
@@ -15,7 +13,7 @@ from relay.cli.certificate_options import (
     UriOption,
     names_of,
 )
-from relay.cli.certificate_view import describe, describe_pem, print_description
+from relay.cli.certificate_view import describe, print_description
 from relay.cli.context import ConfigOption, JsonOption
 from relay.cli.identity_options import (
     ChainOption,
@@ -29,32 +27,29 @@ from relay.cli.identity_options import (
     identity_values,
 )
 from relay.cli.operator_acts import put_on_record
-from relay.cli.output import emit, progress, table
+from relay.cli.output import emit, progress
 from relay.cli.partner_guide import exim_lines, postfix_lines
-from relay.cli.secrets import PassphraseFileOption, read_passphrase, read_password
+from relay.cli.pem import parse_at
+from relay.cli.pkcs12 import NewP12, P12PasswordOption
+from relay.cli.secrets import PassphraseFileOption, read_passphrase
 from relay.cli.site import Site, find_site
 from relay.errors import ConfigurationError
 from relay.key_files import load_private_key, refuse_existing, write_new
 from relay.pinning import Pinning, prepare_pinning
-from relay.pki.certificate import Certificate, MalformedCertificate, parse_pem_chain
+from relay.pki.certificate import Certificate, parse_pem_chain
 from relay.pki.issuing import (
-    PrivateKey,
     Publication,
-    PublicKey,
     Subject,
-    pack_pkcs12,
     read_request,
 )
 from relay.pki.pins import pin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from rich.console import Console
 
-__all__ = ["app", "export", "issue", "list_issued", "show", "sign"]
-
-_T = TypeVar("_T")
+__all__ = ["app", "issue", "sign"]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -77,10 +72,6 @@ OcspUrlOption = Annotated[
 PinOption = Annotated[bool, typer.Option("--pin", help="Put its pin into the allowlist at once.")]
 OutOption = Annotated[
     Path | None, typer.Option(help="Folder for the files; else clients, or tls with --server.")
-]
-P12PasswordOption = Annotated[
-    Path | None,
-    typer.Option(help="File with the password of the PKCS#12 file.", show_default=False),
 ]
 
 
@@ -133,7 +124,7 @@ def issue(
     )
     pinning = _pinning(site, name, values, wanted=pin)
     folder = _folder(site, out, server=server)
-    packed = _NewP12(folder / f"{name}.p12", p12_password_file) if p12 else None
+    packed = NewP12(folder / f"{name}.p12", p12_password_file) if p12 else None
     with progress(f"making a key and a certificate for {name}"):
         files = issue_to_files(
             _publishing(site.ca, crl_url, ocsp_url),
@@ -183,7 +174,7 @@ def sign(
 ) -> None:
     """Sign a request, so that the key never leaves its owner. The names in it are ours to give."""
     site = find_site(config)
-    public_key, wished = _read_request(request)
+    public_key, wished = parse_at(request, read_request)
     name = check_name(name or wished.common_name)
     subject = _subject(name, dns, uri, server=server)
     if names_from_request:
@@ -207,107 +198,6 @@ def sign(
     if pinning:
         _let_in(site, pinning, issued)
     _answer(site, name, issued, {"chain": path}, is_pinned=pin, as_json=as_json)
-
-
-@app.command("list")
-def list_issued(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """List what our CA has signed."""
-    site = find_site(config)
-    allowlist = read_allowlist(site.allowlist)
-    now = datetime.now(UTC)
-    revoked = {each["serial"]: each["at"] for each in site.ca.records.revoked()}
-    records = [
-        {
-            "name": record["name"],
-            "purpose": record["purpose"],
-            "revoked_at": revoked.get(record["serial"]),
-            "serial": record["serial"],
-            "not_after": record["not_after"],
-            "days_left": (datetime.fromisoformat(record["not_after"]) - now).days,
-            "names": record["names"],
-            "spki": record["spki"],
-            "identity": getattr(allowlist.with_pin(record["spki"]), "name", None),
-        }
-        for record in site.ca.issued()
-    ]
-
-    def human(console: "Console") -> None:
-        headings = ("name", "for", "pinned as", "valid until", "days left", "revoked", "serial")
-        keys = ("name", "purpose", "identity", "not_after", "days_left", "revoked_at", "serial")
-        console.print(table(headings, [[record[key] for key in keys] for record in records]))
-
-    emit(records, as_json=as_json, human=human)
-
-
-@app.command()
-def show(
-    what: Annotated[str, typer.Argument(help="A PEM file, or the name it was issued under.")],
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show a certificate, request or public key, with its pins in all spellings."""
-    site = find_site(config)
-    path = Path(what)
-    if path.is_file():
-        value = _at(path, describe_pem, path.read_bytes())
-    else:
-        value = describe(_issued(site, what))
-    allowlist = read_allowlist(site.allowlist)
-    pins = [forms["hex"] for forms in value["pins"].values()]
-    found = next((each for each in map(allowlist.with_pin, pins) if each), None)
-    value["pinned_as"] = found.name if found else None
-    emit(value, as_json=as_json, human=lambda console: print_description(console, value))
-
-
-@app.command()
-def export(
-    name: Annotated[str, typer.Argument(help="The name it was issued under.")],
-    *,
-    kind: Annotated[
-        Literal["pem", "p12"],
-        typer.Option("--format", help="p12: with the key, for Windows, Java."),
-    ] = "pem",
-    out: Annotated[
-        Path | None, typer.Option(help="The new file; else, for pem, the output.")
-    ] = None,
-    key: Annotated[
-        Path | None, typer.Option(help="The private key for p12; else clients/NAME.key.")
-    ] = None,
-    p12_password_file: P12PasswordOption = None,
-    config: ConfigOption = None,
-) -> None:
-    """Write a certificate again: as PEM, or with its key as PKCS#12."""
-    site = find_site(config)
-    issued = _issued(site, name)
-    if kind == "pem":
-        if out is None:
-            typer.echo(encode_chain(site.ca.chain(issued)).decode(), nl=False)
-        else:
-            write_new(out, encode_chain(site.ca.chain(issued)))
-        return
-    key_path = key or site.folder / "clients" / f"{name}.key"
-    packed = _NewP12(out or Path(f"{name}.p12"), p12_password_file)
-    private_key = load_private_key(key_path)
-    if private_key.public_key() != issued.public_key:
-        remedy = "give the key that belongs to it with --key"
-        raise ConfigurationError(f"not the key of {name}", remedy=remedy, path=key_path)
-    packed.write(name, private_key, issued, site)
-    typer.echo(packed.path)
-
-
-class _NewP12:
-    """A PKCS#12 file to be: whether it can be written is settled before anything is made."""
-
-    def __init__(self, path: Path, password_file: Path | None) -> None:
-        refuse_existing(path)
-        self.path = path
-        self._password = read_password(password_file, path.name, "--p12-password-file")
-
-    def write(self, name: str, key: PrivateKey, certificate: Certificate, site: Site) -> None:
-        above = site.ca.chain(certificate)[1:]
-        issuers = [each.x509 for each in (*above, site.ca.certificate())]
-        content = pack_pkcs12(name, key, certificate.x509, issuers, self._password)
-        write_new(self.path, content, is_secret=True)
 
 
 def _subject(name: str, dns: list[str] | None, uri: list[str] | None, *, server: bool) -> Subject:
@@ -334,29 +224,6 @@ def _let_in(site: Site, pinning: Pinning, certificate: Certificate) -> None:
 
 def _folder(site: Site, out: Path | None, *, server: bool) -> Path:
     return out or site.folder / ("tls" if server else "clients")
-
-
-def _issued(site: Site, name: str) -> Certificate:
-    found = site.ca.find(name)
-    if found is None:
-        remedy = "give a PEM file, or a name that `gatepost cert list` shows"
-        raise ConfigurationError(f"no certificate was issued as {name!r}", remedy=remedy)
-    return found
-
-
-def _read_request(path: Path) -> tuple[PublicKey, Subject]:
-    return _at(path, read_request, path.read_bytes())
-
-
-def _at(path: Path, parse: "Callable[[bytes], _T]", content: bytes) -> "_T":
-    """Parse the content of a file; a mistake in it is a mistake at its path."""
-    try:
-        return parse(content)
-    except ConfigurationError as error:
-        raise ConfigurationError(error.problem, remedy=error.remedy, path=path) from error
-    except MalformedCertificate as error:
-        remedy = "give a PEM file that `openssl x509 -in FILE -text` can read"
-        raise ConfigurationError("a malformed certificate", remedy=remedy, path=path) from error
 
 
 def _is_ours(site: Site) -> bool:

@@ -16,6 +16,7 @@ from relay.cli.demo import demo
 from relay.cli.enrolment import enroll, invitations, invite
 from relay.cli.explain import explain
 from relay.cli.init import init
+from relay.cli.issued import export, list_issued, show
 from relay.cli.policy_explain import explain as policy_explain
 from relay.cli.policy_replay import diff, replay
 from relay.cli.reload import reload
@@ -58,6 +59,9 @@ app.command()(demo)
 app.add_typer(check.app, name="check")
 app.add_typer(ca.app, name="ca")
 app.add_typer(cert.app, name="cert")
+cert.app.command("list")(list_issued)
+cert.app.command()(show)
+cert.app.command()(export)
 cert.app.command()(renew)
 cert.app.command("needs-renewal")(needs_renewal)
 cert.app.command()(revoke)
