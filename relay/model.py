@@ -28,6 +28,7 @@ __all__ = [
     "Envelope",
     "Identity",
     "Network",
+    "Octets",
     "Recipient",
     "Restriction",
     "RestrictionKind",
@@ -44,6 +45,9 @@ _DAY = 86_400.0
 
 Network = IPv4Network | IPv6Network
 """An address range."""
+
+Octets = bytes | memoryview
+"""A piece of a message that leaves us: of a large one a view, because a copy would take too long."""
 
 
 class Endpoint(NamedTuple):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Endpoint,
         Envelope,
         Identity,
+        Octets,
         Restriction,
         RestrictionKind,
         Score,
@@ -215,7 +216,7 @@ class NextHop(Protocol):
         ...
 
     async def deliver(
-        self, route: Route, envelope: Envelope, chunks: Sequence[bytes], client: Mapping[str, str]
+        self, route: Route, envelope: Envelope, chunks: Sequence[Octets], client: Mapping[str, str]
     ) -> Delivery:
         """Hand one message over. Never raises for the next hop's failures: they are 4xx replies.
 

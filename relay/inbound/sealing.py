@@ -20,6 +20,7 @@ from relay.turns import in_turns
 
 if TYPE_CHECKING:
     from relay.mailauth.signing import SigningKey
+    from relay.model import Octets
     from relay.policy.case import Case
     from relay.policy.check import Tools
 
@@ -50,7 +51,7 @@ class Sealing:
         except TimeoutError:
             pass  # then it goes without our seal
 
-    async def seal(self, chunks: list[bytes], case: Case, results: str) -> list[bytes]:
+    async def seal(self, chunks: list[Octets], case: Case, results: str) -> list[Octets]:
         """Return the message with our set in front, if there may be one.
 
         Args:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from relay.inbound.sealing import Sealing
     from relay.inbound.signing import Signing
     from relay.mail.hygiene import Hygiene
-    from relay.model import Delivery, Recipient, Restriction, TrustDecision
+    from relay.model import Delivery, Octets, Recipient, Restriction, TrustDecision
     from relay.policy.check import Offload
     from relay.policy.consequences import Consequences
     from relay.policy.engine import Engine
@@ -534,7 +534,7 @@ class Session:
 
     async def _as_it_leaves(
         self, transaction: Transaction, block: headers.HeaderBlock
-    ) -> list[bytes]:
+    ) -> list[Octets]:
         """Put what is ours in front of the message: fields, signatures, a seal."""
         services, case = self._services, self._case
         assert transaction.route is not None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from relay.mailauth.keyring import Keyring
     from relay.mailauth.signing import SigningKey
+    from relay.model import Octets
     from relay.policy.case import Case
     from relay.ports import Clock
 
@@ -51,7 +52,7 @@ class Signing:
     keyring: Keyring
     clock: Clock
 
-    async def sign(self, chunks: list[bytes], case: Case) -> list[bytes]:
+    async def sign(self, chunks: list[Octets], case: Case) -> list[Octets]:
         """Return the message as it leaves us with signatures in front, if any are due.
 
         Args:
@@ -110,7 +111,7 @@ def _is_related(case: Case, domain: str) -> bool:
     return any(organization in header.value(each).lower() for each in header.named(b"from"))
 
 
-def _stack_of(chunks: Sequence[bytes], body_bytes: int) -> FieldStack:
+def _stack_of(chunks: Sequence[Octets], body_bytes: int) -> FieldStack:
     """The header fields as they leave us; of the body nothing is copied."""
     *first, last = chunks
     header = b"".join((*first, last[: len(last) - body_bytes]))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from relay.mail.mime import Structure
-    from relay.model import Address
+    from relay.model import Address, Octets
 
 __all__ = ["MAX_HEADER_BYTES", "MAX_HEADER_LINES", "Field", "HeaderBlock", "split"]
 
@@ -31,6 +31,7 @@ _FIELD_START = re.compile(rb"[!-9;-~]+[ \t]*:")  # RFC 5322 3.6.8, 4.5.8
 _LOWER_CASE: Final = bytes(range(256)).lower()
 _NOT_IN_A_NAME: Final = bytes({*range(256)} - {*range(33, 127)})  # RFC 5322 2.2: printable ASCII
 _END = b"\r\n\r\n"
+_COPIED_BYTES: Final = 256 * 1024
 _NO_CHANGES: Final[Mapping[Field, bytes]] = MappingProxyType({})
 
 
@@ -105,15 +106,17 @@ class HeaderBlock:
         names: Collection[bytes],
         others: Collection[Field] = (),
         changes: Mapping[Field, bytes] = _NO_CHANGES,
-    ) -> list[bytes]:
+    ) -> list[Octets]:
         """Return the message in pieces that leave fields out; as one and the same if none is there.
+
+        Of a large message the last piece, with the body, is a view.
 
         Args:
             names: of fields that are left out, in lower case.
             others: more fields of this header to leave out.
             changes: what stands in the place of fields that are not left out.
         """
-        pieces: list[bytes] = []
+        pieces: list[Octets] = []
         position = 0
         for field in self.fields:
             if field.name in names or (others and field in others):
@@ -124,7 +127,8 @@ class HeaderBlock:
                 position = field.stop
         if not position:
             return [self.message]
-        pieces.append(self.message[position:])
+        is_large = len(self.message) > _COPIED_BYTES
+        pieces.append((memoryview(self.message) if is_large else self.message)[position:])
         return [piece for piece in pieces if piece]
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from relay.mail.headers import Field, HeaderBlock
     from relay.mail.hygiene import Hygiene
-    from relay.model import Endpoint, Envelope, TlsFacts, TrustDecision
+    from relay.model import Endpoint, Envelope, Octets, TlsFacts, TrustDecision
 
 __all__ = ["Arrival", "Origin", "origin_of", "stamp"]
 
@@ -95,7 +95,7 @@ def stamp(
     results: str = "",
     forged: Collection[Field] = (),
     hygiene: Hygiene | None = None,
-) -> list[bytes]:
+) -> list[Octets]:
     """Return the message with our fields in front, as pieces to send one after the other.
 
     Args:

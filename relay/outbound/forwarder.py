@@ -25,7 +25,7 @@ from relay.smtp.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Hashable, Mapping, Sequence
 
-    from relay.model import Address, Envelope
+    from relay.model import Address, Envelope, Octets
     from relay.outbound.routes import Host, Route, RouteTable
     from relay.ports import Clock, Dialer
     from relay.smtp.client import Outcome
@@ -149,7 +149,7 @@ class Forwarder:
         return await self._recipients.ask(key, ask, route.settings.recipient_cache)
 
     async def deliver(
-        self, route: Route, envelope: Envelope, chunks: Sequence[bytes], client: Mapping[str, str]
+        self, route: Route, envelope: Envelope, chunks: Sequence[Octets], client: Mapping[str, str]
     ) -> Delivery:
         """Hand one message over. Never raises for the next hop's failures: they are 4xx replies."""
         started = self._clock.monotonic()

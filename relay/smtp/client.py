@@ -28,6 +28,7 @@ from relay.smtp.client_commands import (
     command,
     dot_stuffed,
     in_blocks,
+    is_ascii,
     lacking,
     mail_command,
     needs_utf8,
@@ -42,7 +43,7 @@ from relay.smtp.reply_parser import ReplyParser
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from relay.model import Recipient
+    from relay.model import Octets, Recipient
 
 __all__ = ["ClientEngine", "Dialogue", "Flight", "Outcome", "Phase", "SessionRefused"]
 
@@ -198,7 +199,7 @@ class ClientEngine:
     # --- questions --------------------------------------------------------------------------
 
     def transact(
-        self, envelope: Envelope, chunks: Sequence[bytes], client: Mapping[str, str]
+        self, envelope: Envelope, chunks: Sequence[Octets], client: Mapping[str, str]
     ) -> Dialogue[Outcome]:
         """Hand over one message in as few round trips as the peer allows.
 
@@ -206,7 +207,7 @@ class ClientEngine:
             Unavailable: an answer makes no sense, or the peer will not begin.
         """
         yield from self._prepare(client)
-        is_8bit = not all(map(bytes.isascii, chunks))
+        is_8bit = not all(map(is_ascii, chunks))
         refusal = lacking(self.extensions, envelope, chunks, is_8bit=is_8bit)
         if refusal is not None:
             return Outcome(accepted=False, reply=refusal)
@@ -309,7 +310,7 @@ class ClientEngine:
         self,
         commands: Sequence[bytes],
         envelope: Envelope,
-        chunks: Sequence[bytes],
+        chunks: Sequence[Octets],
         size_bytes: int,
     ) -> Dialogue[Outcome]:
         """MAIL, RCPT and BDAT (RFC 3030): all at once, or the body after all have said yes.
@@ -321,7 +322,7 @@ class ClientEngine:
         is_single = len(envelope.recipients) == 1
         if self.extensions.pipelining and is_single and size_bytes <= _ONE_WRITE_BYTES:
             head = b"".join((*commands, last))
-            replies = yield Flight((head, *chunks), _COMMAND * len(commands) + _FINAL)
+            replies = yield Flight((head, *in_blocks(chunks)), _COMMAND * len(commands) + _FINAL)
             return self._judged(envelope, replies[:-1]) or self._concluded(replies[-1])
         replies = yield from self._ask(commands)
         refused = self._judged(envelope, replies)
@@ -331,7 +332,7 @@ class ClientEngine:
         return self._concluded(final)
 
     def _by_data(
-        self, commands: Sequence[bytes], envelope: Envelope, chunks: Sequence[bytes]
+        self, commands: Sequence[bytes], envelope: Envelope, chunks: Sequence[Octets]
     ) -> Dialogue[Outcome]:
         """MAIL, RCPT and DATA (RFC 5321 3.3), the body after 354 and only if all have said yes."""
         if self.extensions.pipelining:

@@ -13,7 +13,7 @@ from relay.smtp.replies import Reply
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from relay.model import Envelope, Recipient, Sender
+    from relay.model import Envelope, Octets, Recipient, Sender
     from relay.smtp.extensions import Extensions
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "command",
     "dot_stuffed",
     "in_blocks",
+    "is_ascii",
     "lacking",
     "mail_command",
     "rcpt_command",
@@ -96,7 +97,7 @@ def needs_utf8(envelope: Envelope) -> bool:
 
 
 def lacking(
-    extensions: Extensions, envelope: Envelope, chunks: Sequence[bytes], *, is_8bit: bool
+    extensions: Extensions, envelope: Envelope, chunks: Sequence[Octets], *, is_8bit: bool
 ) -> Reply | None:
     """Return the refusal of a message that the peer's extensions cannot carry, None if they can.
 
@@ -105,11 +106,30 @@ def lacking(
     if not extensions.smtputf8:
         if needs_utf8(envelope):
             return NO_UTF8_ADDRESS
-        if envelope.sender.smtputf8 and is_8bit:
-            header = b"".join(chunks).partition(b"\r\n\r\n")[0]
-            if not header.isascii():
-                return NO_UTF8_HEADER
+        if envelope.sender.smtputf8 and is_8bit and not _has_ascii_header(chunks):
+            return NO_UTF8_HEADER
     return NO_8BIT if is_8bit and not extensions.eightbitmime else None
+
+
+def _has_ascii_header(chunks: Iterable[Octets]) -> bool:
+    """Look no further than the end of the header, wherever the chunks were cut."""
+    before = b""
+    for block in in_blocks(chunks):
+        text = before + block
+        end = text.find(b"\r\n\r\n")
+        if not (text if end < 0 else text[:end]).isascii():
+            return False
+        if end >= 0:
+            return True
+        before = text[-3:]
+    return True
+
+
+def is_ascii(chunk: Octets) -> bool:
+    """Whether a chunk can be sent without 8BITMIME."""
+    if isinstance(chunk, bytes):
+        return chunk.isascii()
+    return all(block.isascii() for block in in_blocks((chunk,)))
 
 
 def xclient_command(offered: frozenset[str], client: Mapping[str, str]) -> bytes:
@@ -145,20 +165,20 @@ def _xtext(value: str) -> str:
     )
 
 
-def in_blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut what is longer than `BLOCK_BYTES`, so that no step on a message takes long."""
+def in_blocks(chunks: Iterable[Octets]) -> Iterator[bytes]:
+    """Cut what is longer than `BLOCK_BYTES`, so that no step on a message takes long; copy views."""
     for chunk in chunks:
         if len(chunk) <= BLOCK_BYTES:
-            yield chunk
+            yield bytes(chunk)
         else:
             for start in range(0, len(chunk), BLOCK_BYTES):
-                yield chunk[start : start + BLOCK_BYTES]
+                yield bytes(chunk[start : start + BLOCK_BYTES])
 
 
 _LINE_STARTS_WITH_DOT = re.compile(rb"\r\n\.")
 
 
-def dot_stuffed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def dot_stuffed(chunks: Iterable[Octets]) -> Iterator[bytes]:
     """Give a message as DATA wants it: dots stuffed, CRLF at the end, then the final dot.
 
     Block by block, as it is sent; a chunk that needs nothing is passed as it is, not copied

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from relay.inbound.judging import Panel
-    from relay.model import Address, Envelope, TlsFacts
+    from relay.model import Address, Envelope, Octets, TlsFacts
     from relay.outbound.routes import Route
 
 __all__ = ["FakeClock", "FakeNextHop", "FakeTrust", "RecordingAudit", "World", "listener"]
@@ -141,7 +141,7 @@ class FakeNextHop:
         return self.refused_recipients.get(str(recipient), Reply(250, "2.1.5", ("Ok",)))
 
     async def deliver(
-        self, route: Route, envelope: Envelope, chunks: Sequence[bytes], client: Mapping[str, str]
+        self, route: Route, envelope: Envelope, chunks: Sequence[Octets], client: Mapping[str, str]
     ) -> Delivery:
         self.clients.append(client)
         if isinstance(self.outcome, Exception):

@@ -154,6 +154,14 @@ def test_without_takes_whole_fields_out() -> None:
     assert left == b"From: Alice <alice@example.org>\r\nSubject: \r\n\r\nFrom: not a header\r\n"
 
 
+def test_of_a_large_message_without_copies_no_body() -> None:
+    large = b"From: a@example.org\r\nReceived: x\r\n\r\n" + b"x\r\n" * 100_000
+    head, rest = split(large).without({b"received"})
+    assert head + rest == b"From: a@example.org\r\n\r\n" + b"x\r\n" * 100_000
+    assert isinstance(rest, memoryview)
+    assert rest.obj is large
+
+
 def test_without_copies_nothing_if_nothing_is_there() -> None:
     assert split(MESSAGE).without({b"x-other"})[0] is MESSAGE
 

@@ -10,6 +10,7 @@ from relay.smtp.client_commands import (
     command,
     dot_stuffed,
     in_blocks,
+    is_ascii,
     lacking,
     mail_command,
     rcpt_command,
@@ -100,6 +101,25 @@ def test_says_what_the_peer_cannot_carry(
     assert str(refusal or "")[:9] == answer
 
 
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ("S: x\r\n\r\nä".encode() * BLOCK_BYTES, ""),
+        (b"S: " + b"x" * BLOCK_BYTES + "\r\n\r\nä".encode(), ""),
+        (b"S: " + b"x" * BLOCK_BYTES + "ä\r\n\r\n".encode(), "550 5.6.9"),
+        ("S: x\r\nä".encode(), "550 5.6.9"),
+    ],
+    ids=["long body", "long header", "long header in UTF-8", "no body"],
+)
+def test_the_end_of_the_header_is_found_wherever_chunks_end(message: bytes, answer: str) -> None:
+    extensions, envelope = Extensions(eightbitmime=True), Envelope(Sender(ANN, smtputf8=True))
+    end = message.find(b"\r\n\r\n")
+    for cut in range(max(end - 2, 0), end + 6):
+        chunks = [message[:cut], memoryview(message)[cut:]]
+        refusal = lacking(extensions, envelope, chunks, is_8bit=True)
+        assert str(refusal or "")[:9] == answer
+
+
 ATTRIBUTES = {
     "NAME": "client.example",
     "ADDR": "192.0.2.7",
@@ -184,6 +204,17 @@ def test_what_is_long_is_cut_and_nothing_else() -> None:
     blocks = list(in_blocks(chunks))
     assert blocks[:3] == chunks[:3]
     assert [len(block) for block in blocks[3:]] == [BLOCK_BYTES, BLOCK_BYTES, 1]
+
+
+@pytest.mark.parametrize("last", [b"x", b"\xff"])
+@pytest.mark.parametrize("size", [1, BLOCK_BYTES + 1, 3 * BLOCK_BYTES - 1])
+def test_views_are_taken_as_the_bytes_that_they_are(size: int, last: bytes) -> None:
+    body = b"\r\n.b." * (size // 6) + b"c" * (size % 6) + last
+    view = memoryview(b"\xff" + body)[1:]
+    assert is_ascii(view) is is_ascii(body) is last.isascii()
+    assert list(in_blocks([view])) == list(in_blocks([body]))
+    assert {type(block) for block in in_blocks([view])} == {bytes}
+    assert list(dot_stuffed([view])) == list(dot_stuffed([body]))
 
 
 def test_a_chunk_without_dots_is_not_copied() -> None:
