@@ -193,7 +193,7 @@ def dot_stuffed(chunks: Iterable[Octets]) -> Iterator[bytes]:
         elif before[-1:] == b"\r" and chunk[:2] == b"\n.":
             yield b"\n."  # the line end was cut in two by the border
             chunk = chunk[1:]  # noqa: PLW2901
-        # Not bytes.replace, which takes five times as long; looking for any dot costs next to nothing.
-        yield _LINE_STARTS_WITH_DOT.sub(b"\r\n..", chunk) if b"." in chunk else chunk
+        # To look first costs half of looking by `sub`; `bytes.replace` takes five times as long.
+        yield _LINE_STARTS_WITH_DOT.sub(b"\r\n..", chunk) if b"\r\n." in chunk else chunk
         before = (before + chunk[-2:])[-2:]
     yield b".\r\n" if before == b"\r\n" else b"\r\n.\r\n"
