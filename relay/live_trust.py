@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.model import TrustDecision, TrustStatus
 from relay.pki import trust
 from relay.pki.certificate import MalformedCertificate
 from relay.pki.intermediates import Intermediates
-from relay.pki.revocation import Mode, Modes, Revocation
+from relay.pki.revocation import Mode, Modes, Outcome, Revocation
 from relay.policy.restrictions import Restrictions
 from relay.revocation.view import CrlView
 
@@ -35,6 +35,19 @@ __all__ = ["LiveTrust"]
 
 _DAY = 86_400
 _MAX_ENDS = 20_000
+_MAX_STANDING: Final = 1024
+_STANDING_SECONDS: Final = 60.0
+"""How long a decision may be given again: for what nobody has thought of, since its version says when it may not."""
+_SETTLED: Final = frozenset({None, Outcome.GOOD, Outcome.NO_SOURCE})
+"""The worst that may come of asking about revocation if nobody need be asked again before the version changes."""
+
+
+class _Standing(NamedTuple):
+    """A decision that may be given again, at that version and until then (monotonic)."""
+
+    decision: TrustDecision
+    version: int
+    until: float
 
 
 class LiveTrust:
@@ -73,6 +86,7 @@ class LiveTrust:
         self._generation = 0
         self._version = 0
         self._counted: tuple[datetime, datetime] | None = None
+        self._standing: dict[tuple[str, bool, tuple[Certificate, ...]], _Standing] = {}
         self._ends: list[float] = []  # of certificates that trust rests on, the next one first
         self.replace(material.allowlist)
 
@@ -149,7 +163,30 @@ class LiveTrust:
         self._version = (day * 1_000_000 + self._generation) * 1_000_000 + passed
 
     def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
-        """Decide on what a peer has presented, now."""
+        """Decide on what a peer has presented, now.
+
+        Who was let in within the last minute is not looked at again before the version changes: verifying
+        a chain costs half as much as the handshake.
+        """
+        if facts is None:
+            return self._decide(listener, None)
+        key = (listener, facts.resumed, facts.certificates)
+        version, moment = self.version, self._clock.monotonic()  # as they were before
+        found = self._standing.get(key)
+        if found is not None and found.version == version and moment < found.until:
+            return found.decision
+        decision = self._decide(listener, facts)
+        if (
+            decision.is_trusted
+            and not decision.questions
+            and decision.evidence.get("revocation") in _SETTLED
+        ):
+            if len(self._standing) >= _MAX_STANDING:
+                self._standing.clear()
+            self._standing[key] = _Standing(decision, version, moment + _STANDING_SECONDS)
+        return decision
+
+    def _decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
         certificates = facts.certificates if facts else ()
         if facts is not None and facts.resumed and len(certificates) == 1:
             certificates += self.intermediates.above(certificates[0])

@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 
 from relay.live_trust import LiveTrust
-from relay.model import TlsFacts, TrustStatus
+from relay.model import Restriction, RestrictionKind, TlsFacts, TrustStatus
+from relay.pki import trust as pki_trust
 from relay.pki.allowlist import parse_allowlist
 from relay.pki.certificate import Certificate
 from relay.pki.revocation import Outcome
 from relay.pki.trust import Anchors
+from relay.policy.restrictions import Restrictions
 from relay.revocation.ocsp_news import News, OcspUrls, key_of
 from relay.revocation.ocsp_view import OcspView
 from tests.kit.ocsp_server import access_to
@@ -302,3 +304,106 @@ def test_what_an_untrusted_chain_shows_is_not_remembered(clock):
     stranger = elsewhere.issue("client", dns=("client.acme.example",))
     live(NAME, clock, on_intermediate=told.append).decide("partners", facts(*stranger.certificates))
     assert told == []
+
+
+# --- decisions that are given again ---------------------------------------------------------------
+
+
+@pytest.fixture
+def decided(monkeypatch):
+    """The certificates of each decision that was really made."""
+    made, decide = [], pki_trust.decide
+
+    def counted(certificates, *arguments, **options):
+        made.append(tuple(certificates))
+        return decide(certificates, *arguments, **options)
+
+    monkeypatch.setattr(pki_trust, "decide", counted)
+    return made
+
+
+def test_who_comes_again_within_a_minute_is_who_it_was(clock, decided):
+    trust = live(NAME, clock)
+    first = trust.decide("partners", facts(*LEAF.certificates))
+    clock.advance(timedelta(seconds=59))
+    assert trust.decide("partners", facts(*LEAF.certificates)) is first
+    assert len(decided) == 1
+    clock.advance(timedelta(seconds=1))
+    assert trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    assert len(decided) == 2
+
+
+def restrict(trust, clock):
+    trust.restricted.put(
+        Restriction(
+            RestrictionKind.SUSPENSION, "acme", "abuse", "rule", clock.time.timestamp(), None
+        )
+    )
+    trust.restrictions_changed()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        (lambda trust, _: trust.replace(parse_allowlist("", "x")), TrustStatus.UNPINNED),
+        (lambda trust, _: trust.replace_anchors({"partners": Anchors()}), TrustStatus.UNTRUSTED),
+        (restrict, TrustStatus.SUSPENDED),
+        (lambda _, clock: clock.advance(timedelta(seconds=2)), TrustStatus.EXPIRED),
+    ],
+)
+def test_no_decision_is_given_again_once_it_may_be_another(clock, change, status):
+    end = (clock.time + timedelta(seconds=1)).isoformat()
+    restrictions = Restrictions()
+    trust = live(f"{NAME}not_after = {end}\n", clock, restrictions=restrictions)
+    trust.restricted = restrictions
+    assert trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    change(trust, clock)
+    assert trust.decide("partners", facts(*LEAF.certificates)).status is status
+
+
+def test_a_resumed_session_and_a_leaf_alone_are_decided_apart(clock):
+    trust = live(NAME, clock)
+    leaf = LEAF.certificates[0]
+    assert trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    assert trust.decide("partners", facts(leaf, resumed=True)).is_trusted
+    assert not trust.decide("partners", facts(leaf)).is_trusted
+
+
+def test_who_is_refused_is_decided_anew_each_time(clock, decided):
+    trust = live("", clock)
+    for _ in range(3):
+        assert not trust.decide("partners", facts(*LEAF.certificates)).is_trusted
+    assert len(decided) == 3
+
+
+def test_where_an_answer_is_missing_it_is_asked_for_each_time(clock, decided):
+    async def script():
+        asking = Asking(clock)
+        assert asking.decide().questions
+        asking.learn("good")
+        for _ in range(2):
+            assert "leaf crl=no_source ocsp=good" in asking.decide().evidence["revocation_asked"]
+        assert len(decided) == 2
+
+    in_a_loop(script)
+
+
+def test_where_nobody_answers_it_is_looked_at_each_time(clock, decided):
+    async def script():
+        asking = Asking(clock)
+        asking.learn("unreachable")
+        for _ in range(2):
+            assert asking.decide().evidence["revocation"] == "unreachable"
+        assert len(decided) == 2
+
+    in_a_loop(script)
+
+
+def test_so_many_decisions_are_kept_and_no_more(clock, monkeypatch, decided):
+    monkeypatch.setattr("relay.live_trust._MAX_STANDING", 2)
+    trust = live(PIN + NAME.replace("acme", "named", 1), clock)
+    leaf, issuing = LEAF.certificates
+    shown = [(leaf,), (leaf, issuing), (leaf, issuing, issuing)]
+    for chain in (*shown, *shown):
+        assert trust.decide("partners", facts(*chain)).is_trusted
+    assert 3 < len(decided) <= 6
