@@ -47,6 +47,15 @@ class Panel:
     waiting: Mapping[str, WaitingCheck]
     timeouts: Mapping[str, timedelta]
     prompt: Mapping[str, PromptCheck] = field(default_factory=dict)
+    at_once: Mapping[str, Callable[[Case, Stage, frozenset[str]], Mapping[str, Value] | None]] = (
+        field(init=False)
+    )
+    """How those are asked that know at once, always or at times."""
+
+    def __post_init__(self) -> None:
+        prompt = {name: each.at_once for name, each in self.prompt.items()}
+        ready = {name: each.report for name, each in self.ready.items()}
+        object.__setattr__(self, "at_once", {**prompt, **ready})
 
 
 class Judging:
@@ -130,8 +139,11 @@ class Judging:
         if plan is None:
             return COMPLIANT
         if stage is Stage.RECIPIENT:
-            self._recipient = Facts(self._transaction)
-        facts = self.facts(stage)
+            facts = self._recipient = Facts(self._transaction)
+        elif stage in _OF_CONNECTION:
+            facts = self._connection
+        else:
+            facts = self._transaction
         facts.update(plan.given)
         case.facts, case.limits = facts, engine.limits
         outcome = plan.judge(facts)
@@ -172,8 +184,7 @@ class Judging:
         """What has been found out for a decision at a stage: the facts that rules have named."""
         if stage is Stage.RECIPIENT:
             return self._recipient
-        is_early = stage is Stage.CONNECT or stage is Stage.HELLO
-        return self._connection if is_early else self._transaction
+        return self._connection if stage in _OF_CONNECTION else self._transaction
 
     def evidence(self) -> dict[str, object]:
         """What the decisions on a message rest on, for the record."""
@@ -195,10 +206,17 @@ class Judging:
         One stage at a time: who is known by the greeting needs no look into the message.
         """
         earliest = None
+        at_once, case = self._panel.at_once, self._case
         for need in needs:
             if earliest is not None and need.stage is not earliest:
                 break
-            report = self._report(need)
+            ask = at_once.get(need.prefix)
+            if ask is None:
+                continue
+            try:
+                report = ask(case, need.stage, need.facts)
+            except Exception as error:  # noqa: BLE001  whatever it is, it is ours, and says nothing of the mail
+                report = self._failed(need, error)
             if report is not None:
                 earliest = need.stage
                 self._keep(need, report, facts)
@@ -209,19 +227,6 @@ class Judging:
         reports = await _side_by_side([self._ask(need) for need in needs])
         for need, report in zip(needs, reports, strict=True):
             self._keep(need, report, facts)
-
-    def _report(self, need: Need) -> Mapping[str, Value] | None:
-        """Ask a check for what it knows at once; None if it has to wait for it."""
-        try:
-            check = self._panel.ready.get(need.prefix)
-            if check is not None:
-                return check.report(self._case, need.stage, need.facts)
-            prompt = self._panel.prompt.get(need.prefix)
-            if prompt is None:
-                return None
-            return prompt.at_once(self._case, need.stage, need.facts)
-        except Exception as error:  # noqa: BLE001  whatever it is, it is ours, and says nothing of the mail
-            return self._failed(need, error)
 
     async def _ask(self, need: Need) -> Mapping[str, Value]:
         check = self._panel.waiting[need.prefix]

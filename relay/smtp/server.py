@@ -293,15 +293,13 @@ class ServerEngine:
             raise RuntimeError("the last event has not been answered")
         event = None
         while event is None:
-            event = self._step()
+            if self.errors >= self._limits.max_errors and self._state is not State.CLOSED:
+                event = self._tell(replies.TOO_MANY_ERRORS)
+            elif self._chunk is not None:
+                event = self._read_chunk(self._chunk)
+            else:
+                event = _READERS.get(self._state, ServerEngine._read_command)(self)
         return event
-
-    def _step(self) -> Event | None:
-        if self.errors >= self._limits.max_errors and self._state is not State.CLOSED:
-            return self._tell(replies.TOO_MANY_ERRORS)
-        if self._chunk is not None:
-            return self._read_chunk(self._chunk)
-        return _READERS.get(self._state, ServerEngine._read_command)(self)
 
     def _read_nothing(self) -> Event:
         return Closed(self._reason)
