@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
@@ -16,12 +16,14 @@ from pydantic import Field
 from relay.errors import Unavailable
 from relay.mail.authentication_results import MethodResult
 from relay.policy.facts import Fact, FactType, Missing, Stage
+from relay.policy.ledger import network_of
 from relay.settings.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
+    from relay.model import Endpoint
     from relay.policy.case import Case
     from relay.policy.check import CountryOf, Tools
     from relay.policy.facts import Value
@@ -74,6 +76,7 @@ FACTS: Final = (
     ),
 )
 
+_OF_THE_ADDRESS: Final = frozenset({"peer.address", "peer.network", "peer.is_local"})
 _OF_THE_NAME: Final = frozenset(
     {"peer.reverse_name", "peer.reverse_confirmed", "peer.looks_dynamic"}
 )
@@ -92,23 +95,26 @@ def build(settings: Settings, tools: Tools) -> PeerCheck:
 
 
 class PeerCheck:
-    """Asks the reverse tree, and only if a rule wants to know (`policy.check.WaitingCheck`)."""
+    """Asks the reverse tree, and only if a rule wants to know (`policy.check.PromptCheck`)."""
+
+    keeps_time = False
 
     def __init__(self, resolver: Resolver, max_names: int, country_of: CountryOf | None) -> None:
         self._resolver = resolver
         self._max_names = max_names
         self._country_of = country_of
 
+    def at_once(
+        self, case: Case, _stage: Stage, wanted: frozenset[str]
+    ) -> Mapping[str, Value] | None:
+        """Report what the address itself says, if no more is wanted."""
+        return _address_facts(case.peer) if wanted <= _OF_THE_ADDRESS else None
+
     async def gather(
         self, case: Case, _stage: Stage, wanted: frozenset[str]
     ) -> Mapping[str, Value]:
         """Report on the address; what the DNS can't say now is `Missing`."""
-        address = case.peer.ip
-        facts: dict[str, Value] = {
-            "peer.address": "" if address is None else str(address),
-            "peer.network": "" if address is None else _network(address),
-            "peer.is_local": case.peer.is_local,
-        }
+        address, facts = case.peer.ip, _address_facts(case.peer)
         if "peer.country" in wanted:
             facts["peer.country"] = self._country(address)
         if wanted & _OF_THE_NAME:
@@ -170,8 +176,12 @@ class PeerCheck:
         return "", problem
 
 
-def _network(address: IPv4Address | IPv6Address) -> str:
-    return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
+def _address_facts(peer: Endpoint) -> dict[str, Value]:
+    return {
+        "peer.address": "" if peer.ip is None else str(peer.ip),
+        "peer.network": network_of(peer),
+        "peer.is_local": peer.is_local,
+    }
 
 
 def _is_address(text: str, address: IPv4Address | IPv6Address) -> bool:

@@ -248,6 +248,7 @@ class Engine:
             for stage, here in self.limits.items()
         }
         self.facts = language.facts
+        self._askable: dict[tuple[tuple[Need, ...], frozenset[str]], tuple[Need, ...]] = {}
         self.plans: dict[Stage, Plan | None] = {}
         """The rules of each stage; None if there are none."""
         for stage in Stage:
@@ -274,14 +275,17 @@ class Engine:
 
         A limit is charged once it is known what it is counted by.
         """
-        keys: set[str] = set()
+        keys = frozenset[str]()
         for need in pending:
             if need.prefix == "rate":
                 keys |= self._limit_keys.get(need.stage, frozenset()) - facts.keys()
         if not keys:
             return pending
-        others = (name for need in pending if need.prefix != "rate" for name in need.facts)
-        return needs_of(keys.union(others), self.facts)
+        needs = self._askable.get((pending, keys))
+        if needs is None:  # of these there are as many as rules, and what they hang on
+            others = (name for need in pending if need.prefix != "rate" for name in need.facts)
+            needs = self._askable[pending, keys] = needs_of(keys.union(others), self.facts)
+        return needs
 
     def judge(self, stage: Stage, facts: Mapping[str, Value]) -> Verdict:
         """Return the verdict on facts that were found out before; others can't be any more."""

@@ -43,6 +43,14 @@ def test_the_address_and_its_network_need_no_dns(peer, address, network, is_loca
     assert resolver.asked == []
 
 
+def test_what_the_address_says_is_there_at_once_and_the_name_is_waited_for():
+    check = build(Settings(), tools(FakeResolver()))
+    known = frozenset({"peer.address", "peer.network", "peer.is_local"})
+    assert check.at_once(case("192.0.2.1"), Stage.CONNECT, known)["peer.network"] == "192.0.2.0/24"
+    assert check.at_once(case("192.0.2.1"), Stage.CONNECT, known | {"peer.country"}) is None
+    assert check.at_once(case("192.0.2.1"), Stage.CONNECT, frozenset(NAMES)) is None
+
+
 @pytest.mark.parametrize(
     ("zones", "peer", "name", "confirmed"),
     [
