@@ -188,9 +188,12 @@ _NEVER: Final = (0.0, 0.0)
 _NOBODY: Final = (math.inf, 0.0)
 
 
+_KINDS: Final = {kind.value: kind for kind in SubjectKind}
+
+
 def _subject(fact: str, case: Case) -> Subject:
     word = fact.partition(".")[2]
     if word == "score":
         word = SubjectKind.IDENTITY if case.identity else SubjectKind.NETWORK
-    kind = SubjectKind(word)
+    kind = _KINDS[word]
     return Subject(kind, subject_of(kind, case))

@@ -59,7 +59,7 @@ class Forwarder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pools: dict[str, tuple[Pool, ...]] = {}
         # Asked for each EHLO, and next hops change hardly ever.
-        self._known: tuple[Extensions, ...] = ()
+        self._offers: list[Extensions | None] = []
         self._common = _joined(())
         for route in table.routes:
             openers = [
@@ -114,15 +114,11 @@ class Forwarder:
         deferred, and must not cost the others their extensions. PIPELINING, CHUNKING, STARTTLS and enhanced codes end at us; they are set, so that they do not
         restrict what the caller joins this with.
         """
-        known = tuple(
-            [
-                _offered(pools)
-                for pools in self._pools.values()
-                if any(pool.extensions is not None for pool in pools)
-            ]
-        )
-        if known != self._known:
-            self._known, self._common = known, _joined(known)
+        offers = [pool.extensions for pools in self._pools.values() for pool in pools]
+        if offers != self._offers:
+            known = (pools for pools in self._pools.values() if any(p.extensions for p in pools))
+            self._common = _joined(tuple(map(_offered, known)))
+        self._offers = offers  # the very same ones are found equal at a glance
         return self._common
 
     async def verify(

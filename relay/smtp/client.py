@@ -283,7 +283,7 @@ class ClientEngine:
                 extensions,
                 size_bytes=size_bytes,
                 is_8bit=is_8bit,
-                is_utf8=sender.smtputf8 or needs_utf8(envelope),
+                is_utf8=extensions.smtputf8 and (sender.smtputf8 or needs_utf8(envelope)),
             )
         ]
         commands += [rcpt_command(recipient, extensions) for recipient in envelope.recipients]
