@@ -64,6 +64,7 @@ class TcpStream(asyncio.Protocol):
         "_has_news",
         "_inbox",
         "_inbox_bytes",
+        "_local",
         "_loop",
         "_lost",
         "_on_connection",
@@ -73,20 +74,20 @@ class TcpStream(asyncio.Protocol):
         "_reading_paused",
         "_rest",
         "_sending",
+        "_sent_eof",
         "_transport",
         "_unread",
         "_writer",
         "_writing_paused",
-        "local",
         "peer",
         "tls",
     )
 
     def __init__(self, on_connection: Callable[[TcpStream], None] | None = None) -> None:
         self.peer = Endpoint("", 0)
-        self.local = Endpoint("", 0)
         self.tls: TlsFacts | None = None
         self._on_connection = on_connection
+        self._local: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop
         self._transport: asyncio.Transport
         self._deadline: Deadline
@@ -102,6 +103,7 @@ class TcpStream(asyncio.Protocol):
         self._sending = False
 
         self._eof = False  # the peer's FIN has come
+        self._sent_eof = False  # and ours is sent
         self._problem = ""  # why nothing more can be sent or received
         self._lost = False  # the transport is gone
         self._closing = False
@@ -117,7 +119,6 @@ class TcpStream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._loop, self._wake_all)
-        self.local = _endpoint(transport.get_extra_info("sockname"))
         peer = transport.get_extra_info("peername")
         self.peer = (
             self.local if peer == "" else _endpoint(peer)
@@ -139,8 +140,10 @@ class TcpStream(asyncio.Protocol):
         _wake(self._reader)
 
     def eof_received(self) -> bool:
-        """Note the peer's FIN; stay open for our last words."""
+        """Note the peer's FIN; stay open for our last words, or end if they are said."""
         self._eof = True
+        if self._sent_eof:
+            return False  # the transport closes by itself, and `connection_lost` wakes who waits
         _wake(self._reader)
         return True
 
@@ -167,6 +170,15 @@ class TcpStream(asyncio.Protocol):
         self._send_outbox()
         if not self._writing_paused:
             _wake(self._writer)
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end; see `ports.Stream`. Hardly ever asked for, and it takes system calls to say."""
+        return self._local or _endpoint(self._transport.get_extra_info("sockname"))
+
+    @local.setter
+    def local(self, end: Endpoint) -> None:
+        self._local = end
 
     # --- receiving ------------------------------------------------------------------------
 
@@ -225,42 +237,32 @@ class TcpStream(asyncio.Protocol):
         self._has_news = False
         channel = self._channel
         if channel is not None:
-            more = self._decrypt(channel)
+            more = channel.decrypt(self._inbox)
+            self._problem = self._problem or channel.problem
+            if not more:
+                self._ship(channel)  # an alert, or our part of a key update
         elif len(self._inbox) == 1:
             more = cast("bytes", self._inbox.pop())
         else:
             more = b"".join(self._inbox)
             self._inbox.clear()
         self._inbox_bytes = 0
-        self._resume_reading()
+        if self._reading_paused:
+            self._resume_reading()
         return data + more if data else more
 
-    def _decrypt(self, channel: TlsChannel) -> bytes:
-        data = channel.decrypt(self._inbox)
-        self._problem = self._problem or channel.problem
-        if not data:
-            self._ship(channel)  # an alert, or our part of a key update
-        return data
-
     def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            if not (self._lost or self._eof):
-                self._transport.resume_reading()
+        self._reading_paused = False
+        if not (self._lost or self._eof):
+            self._transport.resume_reading()
 
-    async def _readable(self) -> None:
-        """Wait until something has come, or until nothing can come any more."""
+    def _readable(self) -> asyncio.Future[None]:
+        """What is done when something has come, or when nothing can come any more."""
         channel = self._channel
         if channel is not None and channel.has_grown and self._rest is None:
             self._rest = self._loop.call_later(_REST_SECONDS, self._rest_channel, channel)
         waiter = self._reader = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            if self._reader is waiter:
-                self._reader = None
-        if self._deadline.has_passed:
-            raise DeadlinePassed("the peer was too slow")
+        return waiter
 
     def _rest_channel(self, channel: TlsChannel) -> None:
         """Come back every second until the channel was quiet for one."""
@@ -290,21 +292,20 @@ class TcpStream(asyncio.Protocol):
                 raise ConnectionLost("connection closed by us")
             await self._writable()
 
+    def _check_deadline(self) -> None:
+        if self._deadline.has_passed:
+            raise DeadlinePassed("the peer was too slow")
+
     def _has_unsent(self) -> bool:
         """Whether something waits to be sent, and still can be."""
         if self._problem:
             raise ConnectionLost(self._problem)
-        if self._deadline.has_passed:
-            raise DeadlinePassed("the peer was too slow")
+        self._check_deadline()
         return self._writing_paused or bool(self._outbox)
 
-    async def _writable(self) -> None:
+    def _writable(self) -> asyncio.Future[None]:
         waiter = self._writer = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            if self._writer is waiter:
-                self._writer = None
+        return waiter
 
     def _send_outbox(self) -> None:
         if self._sending:  # a transport may call resume_writing from within its write
@@ -404,6 +405,7 @@ class TcpStream(asyncio.Protocol):
                 if self._eof or self._problem:
                     raise ConnectionLost(self._problem or "peer closed during the handshake")
                 await self._readable()
+                self._check_deadline()
 
     def _sealed(self, reason: str, hello: ClientHello | None = None) -> HandshakeFailed:
         """After a failed handshake nothing more may be said or heard in clear."""
@@ -446,7 +448,8 @@ class TcpStream(asyncio.Protocol):
     async def _part(self, last_words: bytes) -> None:
         self._inbox.clear()
         self._has_news = False
-        self._resume_reading()
+        if self._reading_paused:
+            self._resume_reading()
         if not self._problem:
             while self._has_unsent():
                 await self._writable()
@@ -455,9 +458,11 @@ class TcpStream(asyncio.Protocol):
             self._transport.write_eof()
         while not (self._eof or self._lost):
             await self._readable()
+            self._check_deadline()
         self._transport.close()
         while not self._lost:
             await self._readable()
+            self._check_deadline()
 
     def _say_goodbye(self, last_words: bytes) -> None:
         if self._channel is None:
