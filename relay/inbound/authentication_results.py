@@ -49,9 +49,7 @@ class AuthenticationResults:
         """
         found: set[Field] = set()
         read = 0
-        for field in block.fields:
-            if field.name != _NAME:
-                continue
+        for field in block.named(_NAME):
             read += field.stop - field.start
             if read > _READ_BYTES or claims_to_be(
                 block.message[field.start : field.stop].partition(b":")[2], self._own_ids

@@ -82,4 +82,4 @@ def test_what_comes_after_more_than_anybody_reads_counts_as_forged():
     honest = b"Authentication-Results: mx.example.org; none\r\n"
     block = split(honest + b"Authentication-Results: x;%b\r\n" % (b"()" * 9_000) + honest * 2)
     forged = AuthenticationResults("", ["edge.example"], []).forged(block)
-    assert sorted(forged) == block.fields[1:]
+    assert forged == set(block.fields[1:])
