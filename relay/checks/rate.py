@@ -173,13 +173,16 @@ class RateCheck:
                 self._accounts.clear()
             account = self._accounts[charges] = Account()
         units = account.order(most, self._clock.monotonic())
-        if units == 1:
-            return await self._store.spend(charges, now)
-        waits = await self._store.spend(_times(charges, units), now)
-        if any(waits):  # the last ones are bought one by one
-            return await self._store.spend(charges, now)
-        account.left += units - 1
-        return waits
+        if units > 1:
+            account.is_buying = True
+            try:
+                waits = await self._store.spend(_times(charges, units), now)
+            finally:
+                account.is_buying = False
+            if not any(waits):
+                account.left += units - 1
+                return waits
+        return await self._store.spend(charges, now)  # the last ones are bought one by one
 
 
 _MAX_ACCOUNTS: Final = 4_096

@@ -251,8 +251,43 @@ def send(counter, times, *, every=0.001, **facts):
 
 def test_who_sends_much_asks_the_store_seldom():
     store = Counting()
-    assert send(Counter(limit("1000000/1d"), store), 1000) == 1000
-    assert store.calls < 30
+    assert send(Counter(limit("1000000/1d"), store), 3000) == 3000
+    assert store.calls < 130
+
+
+@pytest.mark.parametrize("size", [3, 16, 64, 200, 1000])
+def test_whoever_falls_silent_again_and_again_loses_a_sixteenth_of_what_it_sends(size):
+    counter = Counter(limit("100000/365d"))
+    for _ in range(5):
+        assert send(counter, size) == size
+        counter.clock.advance(timedelta(seconds=1.1))
+    left = send(counter, 1) + send(Counter(limit("100000/365d"), counter.store), 100_000, every=0)
+    assert 100_000 - left <= 5 * size * 17 / 16 + 64
+
+
+def test_a_thousand_at_once_are_charged_for_a_thousand():
+    class Slow(MemoryStore):
+        units = 0
+
+        async def spend(self, charges, now):
+            self.units += charges[0].cost
+            await asyncio.sleep(0)  # the others ask meanwhile
+            return await super().spend(charges, now)
+
+    store = Slow()
+    counter = Counter(limit("100000/1h"), store)
+
+    async def ask():
+        case = Case(peer=Endpoint("192.0.2.1", 1), listener="public")
+        case.facts, case.limits = Facts(ACME), counter.engine.limits
+        if counter.check.at_once(case, Stage.SENDER, frozenset()) is None:
+            await counter.check.gather(case, Stage.SENDER, frozenset())
+
+    async def all_at_once():
+        await asyncio.gather(*(ask() for _ in range(1000)))
+
+    asyncio.run(all_at_once())
+    assert 1000 <= store.units <= 1100
 
 
 @pytest.mark.parametrize("rate", ["100/1h", "1999/1h"])
