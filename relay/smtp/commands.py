@@ -67,11 +67,8 @@ _FOREIGN_VERBS: Final = frozenset(
 _TLS_HANDSHAKE = 0x16  # RFC 8446 5.1: the type of the record that a TLS client sends first
 
 
-class CommandLine(NamedTuple):
-    """A command and what stands behind it."""
-
-    command: Command
-    argument: bytes
+CommandLine = tuple[Command, bytes]
+"""A command and what stands behind it."""
 
 
 def next_command(source: InputBuffer, max_bytes: int) -> CommandLine | Fault | None:
@@ -96,7 +93,7 @@ def parse_command(line: bytes) -> CommandLine | Fault:
     verb = verb.upper()
     command = _COMMANDS.get(verb)
     if command is not None:
-        return CommandLine(command, argument)
+        return command, argument
     if verb in _FOREIGN_VERBS or verb.startswith(b"SSH-"):
         return replies.FOREIGN_PROTOCOL
     return replies.NOT_IMPLEMENTED if verb in _UNIMPLEMENTED else replies.UNKNOWN_COMMAND

@@ -114,11 +114,14 @@ class InputBuffer:
 
     def take_content(self, reader: DataReader) -> bool:
         """Give the reader what belongs to its message; True if the message ended there."""
-        data = self.take(len(self))
+        data = self._data[self._position :]
         end = reader.feed(data)
-        if end >= 0:
-            self._data, self._position = data, end
-        return end >= 0
+        self._position = 0
+        if end < 0:
+            self._data = b""
+            return False
+        self._data = data[end:]
+        return True
 
     def clear(self) -> None:
         """Forget all."""

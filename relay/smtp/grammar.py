@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Final, NamedTuple
+from typing import Final
 
 from relay.model import Address
 
@@ -79,11 +79,8 @@ _ASCII_DOMAIN = re.compile(
 _GENERAL_LITERAL = re.compile(r"[A-Za-z0-9-]*[A-Za-z0-9]:[!-Z^-~]+")
 
 
-class Path(NamedTuple):
-    """A path found in a text: its mailbox, and where the text goes on behind the bracket."""
-
-    address: Address
-    end: int
+Path = tuple[Address, int]
+"""A path found in a text: its mailbox, and where the text goes on behind the bracket."""
 
 
 def read_path(text: str, start: int) -> Path | None:
@@ -101,17 +98,18 @@ def read_path(text: str, start: int) -> Path | None:
             return None
     elif not is_ascii and not _is_international_domain(domain):
         return None
+    size = len if is_ascii else _encoded_size
     if (
-        _size(local, is_ascii=is_ascii) > MAX_LOCAL_BYTES
-        or _size(domain, is_ascii=is_ascii) > MAX_DOMAIN_BYTES
-        or _size(found[0], is_ascii=is_ascii) > MAX_PATH_BYTES
+        size(local) > MAX_LOCAL_BYTES
+        or size(domain) > MAX_DOMAIN_BYTES
+        or size(found[0]) > MAX_PATH_BYTES
     ):
         return None
-    return Path(Address(local, domain), found.end())
+    return Address(local, domain), found.end()
 
 
-def _size(text: str, *, is_ascii: bool) -> int:
-    return len(text) if is_ascii else len(text.encode())
+def _encoded_size(text: str) -> int:
+    return len(text.encode())
 
 
 def _is_international_domain(domain: str) -> bool:

@@ -337,16 +337,12 @@ class ServerEngine:
     # --- commands -----------------------------------------------------------------------------
 
     def _read_command(self) -> Event | None:
-        if not self._input:
-            return self._need_data()
         found = next_command(self._input, self._limits.max_command_bytes)
         if found is None:
             return self._need_data()
         if isinstance(found, Fault):
             return self._tell(found)
-        return self._command(found.command, found.argument)
-
-    def _command(self, command: Command, argument: bytes) -> Event | None:
+        command, argument = found
         if command in LAST_IN_GROUP and self._input:
             return self._tell(LAST_IN_GROUP[command])
         fault = objection(

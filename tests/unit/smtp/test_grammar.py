@@ -48,9 +48,7 @@ def test_a_path(path: str, local: str | None, domain: str | None) -> None:
     if local is None:
         assert found is None
     else:
-        assert found is not None
-        assert found.address == (local, domain)
-        assert found.end == 5 + len(path)
+        assert found == ((local, domain), 5 + len(path))
 
 
 @pytest.mark.parametrize(
