@@ -153,14 +153,16 @@ class LiveTrust:
         moment = now.timestamp()
         day = int(moment // _DAY)
         ends = [(day + 1.0) * _DAY]
-        passed = 0
+        passed, latest = 0, 0.0
         of_ocsp = self._ocsp.ends if self._ocsp is not None else ()
         for turns in (self._turns, self._ends, of_ocsp):
             before = bisect_right(turns, moment)
             passed += before
             ends += turns[before : before + 1]
+            latest = max((latest, *turns[before - 1 : before]))
         self._counted = now, now + timedelta(seconds=max(min(ends) - moment, 0))
-        self._version = (day * 1_000_000 + self._generation) * 1_000_000 + passed
+        # Their number alone would be the same after one has moved and another has come.
+        self._version = hash((day, self._generation, passed, latest))
 
     def decide(self, listener: str, facts: TlsFacts | None) -> TrustDecision:
         """Decide on what a peer has presented, now.
@@ -204,7 +206,10 @@ class LiveTrust:
                 if self.intermediates.add(certificate):
                     self._on_intermediate(certificate)
             assert decision.identity is not None
-            if decision.status is TrustStatus.NAMED or decision.identity.chain == "required":
+            # A pin alone outlives its certificate; but nobody can be asked about revocation then.
+            is_asked_about = decision.evidence.get("revocation_mode") == Mode.HARD
+            is_required = decision.identity.chain == "required" or is_asked_about
+            if is_required or decision.status is TrustStatus.NAMED:
                 self._remember_ends(certificates)
         return decision
 

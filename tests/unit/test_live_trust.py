@@ -270,6 +270,46 @@ def test_an_answer_that_is_renewed_in_time_changes_nothing_and_moves_its_end(clo
     in_a_loop(script)
 
 
+def test_an_end_that_moves_does_not_hide_another(clock):
+    async def script():
+        asking = Asking(clock)
+
+        def learn_of_another(after):
+            until = (clock.time + after).timestamp()
+            asking.trust.learn([News("another", Outcome.GOOD, "so it says", until)])
+
+        learn_of_another(timedelta(seconds=10))
+        asking.learn("good", timedelta(seconds=40))
+        clock.advance(timedelta(seconds=20))
+        before = asking.trust.version
+        assert "leaf crl=no_source ocsp=good" in asking.decide().evidence["revocation_asked"]
+        learn_of_another(timedelta(hours=1))
+        clock.advance(timedelta(seconds=25))
+        assert asking.trust.version != before
+        assert "leaf crl=no_source ocsp=stale" in asking.decide().evidence["revocation_asked"]
+
+    in_a_loop(script)
+
+
+def test_the_end_of_a_certificate_ends_what_is_known_of_its_revocation_for_a_pin_too(clock):
+    async def script():
+        issued = ROOT.issue("client", extensions=[access_to("http://ocsp.example")])
+        leaf = issued.certificates[0]
+        pin = f'[[identity]]\nname = "acme"\npins = ["{issued.pin}"]\nrevocation = "hard"\n'
+        view = OcspView(OcspUrls(), timedelta(seconds=5), lambda *_: None)
+        trust = live(pin, clock, ocsp=view)
+        clock.time = leaf.not_after - timedelta(seconds=10)
+        until = (clock.time + timedelta(hours=1)).timestamp()
+        trust.learn([News(key_of(leaf, ROOT.certificate), Outcome.GOOD, "so it says", until)])
+        before = trust.version
+        assert trust.decide("partners", facts(leaf)).status is TrustStatus.PINNED
+        clock.advance(timedelta(seconds=12))
+        assert trust.version != before
+        assert trust.decide("partners", facts(leaf)).status is TrustStatus.REVOCATION_UNKNOWN
+
+    in_a_loop(script)
+
+
 def test_a_clock_that_is_set_back_changes_decisions_back(clock):
     end = (clock.time + timedelta(hours=1)).isoformat()
     trust = live(f"{PIN}not_after = {end}\n", clock)
