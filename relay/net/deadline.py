@@ -5,7 +5,7 @@ Knows nothing of what is waited for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import asyncio
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 __all__ = ["Deadline"]
+
+_FIRST_LOOK_SECONDS: Final = 2.0
+"""When the first timer fires at the latest: many connections are over by then, and what is set for them
+in between, the two seconds for their end too, comes later and needs no timer of its own."""
 
 
 class Deadline:
@@ -38,8 +42,11 @@ class Deadline:
         if after is None or self._on_passed is None:
             self._at = None
             return
-        self._at = self._loop.time() + after.total_seconds()
-        if self._timer is None or self._timer_at > self._at:
+        now = self._loop.time()
+        self._at = now + after.total_seconds()
+        if self._timer is None:
+            self._start_timer(min(self._at, now + _FIRST_LOOK_SECONDS))
+        elif self._timer_at > self._at:
             self._start_timer(self._at)
 
     def stop(self) -> None:

@@ -454,12 +454,11 @@ class TcpStream(asyncio.Protocol):
             while self._has_unsent():
                 await self._writable()
             self._say_goodbye(last_words)
-        if not self._eof:
+        if self._eof:
+            self._transport.close()
+        else:
+            self._sent_eof = True
             self._transport.write_eof()
-        while not (self._eof or self._lost):
-            await self._readable()
-            self._check_deadline()
-        self._transport.close()
         while not self._lost:
             await self._readable()
             self._check_deadline()

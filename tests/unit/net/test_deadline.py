@@ -115,3 +115,12 @@ def test_once_stopped_it_starts_no_timer_and_holds_nobody() -> None:
     loop.advance(10)
     assert (passed, deadline.has_passed) == ([], False)
     assert not any(callable(each) for each in gc.get_referents(deadline) if each is not Deadline)
+
+
+def test_the_life_of_a_short_connection_takes_one_timer() -> None:
+    loop, deadline, _ = make()
+    for after in (300, 30, 300, 2):  # the greeting, the handshake, commands, the end
+        deadline.set(seconds(after))
+        loop.advance(0.01)
+    deadline.stop()
+    assert (loop.made, loop.timers) == (1, [])
