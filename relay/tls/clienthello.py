@@ -8,7 +8,7 @@ RFC 8446 4.1.2 (ClientHello), RFC 5246 7.4.1.2, RFC 6066 3 (SNI), RFC 8701 (GREA
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -25,7 +25,7 @@ _MAX_RECORD_BYTES: Final = 16_384
 _FALLBACK_SCSV: Final = 0x5600  # RFC 7507
 _GREASE: Final = frozenset(high << 8 | high for high in range(0x0A, 0x100, 0x10))  # RFC 8701 2
 _MAX_SHARED_BYTES: Final = 4096
-_MAX_SHARED_NUMBERS: Final = 256
+_SESSION_ID_AT: Final = 2 + 32  # behind the version and the random bytes
 _NO_HASH: Final = "000000000000"
 
 _SERVER_NAME: Final = 0
@@ -33,6 +33,7 @@ _SUPPORTED_GROUPS: Final = 10
 _SIGNATURE_ALGORITHMS: Final = 13
 _ALPN: Final = 16
 _SUPPORTED_VERSIONS: Final = 43
+_HOST_NAME: Final = 0
 
 _VERSIONS: Final = {
     0x0304: "TLSv1.3",
@@ -72,6 +73,11 @@ class ClientHello:
     server_name: str = ""
     alpn: tuple[bytes, ...] = ()
     extensions: tuple[int, ...] = ()
+    ja4: str = field(init=False, repr=False, compare=False)
+    """The JA4 fingerprint for TLS over TCP, as FoxIO defines it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ja4", _ja4(self))
 
     @property
     def best_version(self) -> str:
@@ -82,19 +88,6 @@ class ClientHello:
     def fallback_scsv(self) -> bool:
         """Whether the client says that it has come back with less than it can (RFC 7507)."""
         return _FALLBACK_SCSV in self.ciphers
-
-    @property
-    def ja4(self) -> str:
-        """The JA4 fingerprint for TLS over TCP, as FoxIO defines it."""
-        length = len(self.ciphers) + len(self.extensions) + len(self.signature_algorithms)
-        fingerprint = _shared_ja4 if length <= _MAX_SHARED_NUMBERS else _ja4
-        return fingerprint(
-            self.best_version,
-            self.ciphers,
-            self.extensions,
-            self.signature_algorithms,
-            _ja4_alpn(self.alpn),
-        )
 
 
 class HelloReader:
@@ -175,42 +168,28 @@ def _describe(head: bytearray) -> str:
     return "no TLS"
 
 
-class _Cursor:
-    """Takes length-prefixed vectors from a message, one after the other (RFC 8446 3.4)."""
-
-    __slots__ = ("_data", "_position")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._position = 0
-
-    def take(self, length: int) -> bytes:
-        start = self._position
-        self._position = start + length
-        if self._position > len(self._data):
-            raise MalformedHello("a ClientHello with a wrong length inside")
-        return self._data[start : self._position]
-
-    def take_vector(self, prefix_bytes: int) -> bytes:
-        return self.take(int.from_bytes(self.take(prefix_bytes), "big"))
-
-    @property
-    def is_at_end(self) -> bool:
-        return self._position == len(self._data)
+def _vector(data: bytes, position: int, prefix_bytes: int) -> tuple[bytes, int]:
+    """Return the length-prefixed vector that starts here, and where it ends (RFC 8446 3.4)."""
+    start = position + prefix_bytes
+    end = start + int.from_bytes(data[position:start], "big")
+    if end > len(data):
+        raise MalformedHello("a ClientHello with a wrong length inside")
+    return data[start:end], end
 
 
 def _parse(body: bytes) -> ClientHello:
-    cursor = _Cursor(body)
-    legacy = int.from_bytes(cursor.take(2), "big")
-    cursor.take(32)  # random
-    session_id = cursor.take_vector(1)
-    ciphers = cursor.take_vector(2)
-    compressions = cursor.take_vector(1)
+    legacy = int.from_bytes(body[:2], "big")
+    session_id, end = _vector(body, _SESSION_ID_AT, 1)
+    ciphers, end = _vector(body, end, 2)
+    compressions, end = _vector(body, end, 1)
     if len(session_id) > 32 or not ciphers or not compressions:
         raise MalformedHello("a ClientHello with a wrong length inside")
     # RFC 5246 7.4.1.2: the block of extensions may be left out as a whole.
-    extensions = {} if cursor.is_at_end else _parse_extensions(cursor.take_vector(2))
-    if not cursor.is_at_end:
+    extensions = {}
+    if end != len(body):
+        block, end = _vector(body, end, 2)
+        extensions = _parse_extensions(block)
+    if end != len(body):
         raise MalformedHello("a ClientHello with bytes after its end")
     read = _read_shared if len(body) <= _MAX_SHARED_BYTES else _read
     return read(
@@ -309,10 +288,11 @@ def _server_name(content: bytes | None) -> str:
     """The first host name of the list; RFC 6066 3 allows one per type."""
     if content is None:
         return ""
-    cursor = _Cursor(_vector_of(content, 2))
-    while not cursor.is_at_end:
-        kind, name = cursor.take(1), cursor.take_vector(2)
-        if kind == b"\0":
+    names, end = _vector_of(content, 2), 0
+    while end < len(names):
+        kind = names[end]
+        name, end = _vector(names, end + 1, 2)
+        if kind == _HOST_NAME:
             return name.decode("ascii", "replace").lower()
     return ""
 
@@ -320,33 +300,27 @@ def _server_name(content: bytes | None) -> str:
 def _alpn(content: bytes | None) -> tuple[bytes, ...]:
     if content is None:
         return ()
-    cursor, found = _Cursor(_vector_of(content, 2)), []
-    while not cursor.is_at_end:
-        found.append(cursor.take_vector(1))
+    protocols, end = _vector_of(content, 2), 0
+    found = []
+    while end < len(protocols):
+        name, end = _vector(protocols, end, 1)
+        found.append(name)
     return tuple(found)
 
 
-def _ja4(
-    version: str,
-    ciphers: tuple[int, ...],
-    extensions: tuple[int, ...],
-    signature_algorithms: tuple[int, ...],
-    alpn: str,
-) -> str:
+def _ja4(hello: ClientHello) -> str:
+    ciphers, extensions = hello.ciphers, hello.extensions
     counted = sorted(f"{each:04x}" for each in extensions if each not in {_SERVER_NAME, _ALPN})
-    signatures = ",".join(f"{each:04x}" for each in signature_algorithms)
+    signatures = ",".join(f"{each:04x}" for each in hello.signature_algorithms)
     offer = ",".join(counted) + (f"_{signatures}" if signatures else "")
     return (
-        f"t{_JA4_VERSIONS.get(version, '00')}"
+        f"t{_JA4_VERSIONS.get(hello.best_version, '00')}"
         f"{'d' if _SERVER_NAME in extensions else 'i'}"
         f"{min(len(ciphers), 99):02d}{min(len(extensions), 99):02d}"
-        f"{alpn}"
+        f"{_ja4_alpn(hello.alpn)}"
         f"_{_ja4_hash(','.join(sorted(f'{each:04x}' for each in ciphers)))}"
         f"_{_ja4_hash(offer) if counted else _NO_HASH}"
     )
-
-
-_shared_ja4 = lru_cache(maxsize=256)(_ja4)
 
 
 def _ja4_hash(text: str) -> str:
