@@ -8,6 +8,7 @@ The body is never touched, and not copied unless something is taken out. Every v
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from relay.mail.authentication_results import FIELD_NAME, MethodResult
@@ -70,16 +71,21 @@ def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
         facts: how they come.
         decision: who sends them; None where certificates are not asked for.
     """
+    tls = facts.tls
     clauses = [f"Received: from {_name(facts.hello)}{_literal(facts.peer)}"]
-    if facts.tls is not None:
-        clauses += [_tls(facts.tls), _client(facts.tls, decision)]
-    is_proven = decision is not None and decision.is_trusted
-    return Origin(
-        received=_FOLD.join(clauses),
-        identity=_identity_field(facts.tls, decision) if decision and is_proven else "",
-        is_encrypted=facts.tls is not None,
-        client=str(_client_result(decision)) if decision else "",
-    )
+    if tls is not None:
+        clauses += [
+            _tls(tls.version, tls.cipher, tls.cipher_bits, tls.group),
+            _client(tls, decision),
+        ]
+    identity = client = ""
+    if decision is not None:
+        name = decision.identity.name if decision.identity and decision.is_trusted else ""
+        client = _client_result(decision.status, name)
+        if name:
+            spki = tls.certificates[0].spki_sha256 if tls and tls.certificates else ""
+            identity = _identity_field(decision.status, name, spki)
+    return Origin(_FOLD.join(clauses), identity, is_encrypted=tls is not None, client=client)
 
 
 def stamp(
@@ -134,45 +140,52 @@ def _protocol(origin: Origin, envelope: Envelope) -> str:
     return word + "S" if origin.is_encrypted else word  # RFC 3848: STARTTLS or implicit
 
 
-def _identity_field(tls: TlsFacts | None, decision: TrustDecision) -> str:
-    assert decision.identity is not None  # trusted: it was matched to one
-    name = _comment_text(decision.identity.name)
-    field = f"{IDENTITY_HEADER}: {name}; status={decision.status.value}"
-    if tls is not None and tls.certificates:
-        field += f";{_FOLD}spki=sha256:{tls.certificates[0].spki_sha256}"
+# What is said of a client that is known is the same each time it comes.
+
+
+@lru_cache(maxsize=1024)
+def _identity_field(status: TrustStatus, identity: str, spki: str) -> str:
+    field = f"{IDENTITY_HEADER}: {_comment_text(identity)}; status={status}"
+    if spki:
+        field += f";{_FOLD}spki=sha256:{spki}"
     return f"{field}\r\n"
 
 
-def _client_result(decision: TrustDecision) -> MethodResult:
+@lru_cache(maxsize=1024)
+def _client_result(status: TrustStatus, identity: str) -> str:
     """Say what the certificate is worth: a method of our own (RFC 8601 2.7.7), ignored by who does not know it."""
-    status = ("policy.status", decision.status.value)
-    if decision.identity is not None and decision.is_trusted:
-        identity = ("policy.identity", decision.identity.name)
-        return MethodResult("tls-client", "pass", (identity, status))
-    is_absent = decision.status is TrustStatus.ABSENT
-    return MethodResult(
-        "tls-client", "none" if is_absent else "fail", () if is_absent else (status,)
-    )
+    properties = (("policy.status", status.value),)
+    if identity:
+        return str(MethodResult("tls-client", "pass", (("policy.identity", identity), *properties)))
+    if status is TrustStatus.ABSENT:
+        return str(MethodResult("tls-client", "none"))
+    return str(MethodResult("tls-client", "fail", properties))
 
 
-def _tls(tls: TlsFacts) -> str:
+@lru_cache(maxsize=64)
+def _tls(version: str, cipher: str, bits: int, group: str) -> str:
     """Write as Postfix does, so that its readers' log parsers understand."""
-    bits = tls.cipher_bits
-    group = f"{_FOLD} key-exchange {tls.group}" if tls.group else ""
-    return f"(using {tls.version} with cipher {tls.cipher} ({bits}/{bits} bits){group})"
+    exchange = f"{_FOLD} key-exchange {group}" if group else ""
+    return f"(using {version} with cipher {cipher} ({bits}/{bits} bits){exchange})"
 
 
 def _client(tls: TlsFacts, decision: TrustDecision | None) -> str:
     if not tls.certificates:
         return "(No client certificate presented)"
     try:
-        name = _comment_text(tls.certificates[0].common_name)
+        name = tls.certificates[0].common_name
     except MalformedCertificate:
         name = "?"
     if decision is None or decision.identity is None or not decision.is_trusted:
-        return f'(Client CN "{name}" (not verified))'
-    identity = _comment_text(decision.identity.name)
-    return f'(Client CN "{name}",{_FOLD} identity {identity} ({decision.status.value}))'
+        return f'(Client CN "{_comment_text(name)}" (not verified))'
+    return _verified_client(name, decision.identity.name, decision.status)
+
+
+@lru_cache(maxsize=1024)
+def _verified_client(name: str, identity: str, status: TrustStatus) -> str:
+    return (
+        f'(Client CN "{_comment_text(name)}",{_FOLD} identity {_comment_text(identity)} ({status}))'
+    )
 
 
 def _for(envelope: Envelope) -> str:
