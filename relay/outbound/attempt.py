@@ -43,34 +43,28 @@ async def attempt(
     sender came again after our 451 (RFC 1047); it is never lost.
     """
     for fresh in (False, True):
-        pool, connection, error = await _connect(pools, fresh=fresh)
+        pool, error = pools[0], None
+        connection = None if fresh else pool.take_idle()
+        if connection is None:
+            pool, connection, error = await _connect(pools, fresh=fresh)
         if connection is None:
             break
+        connection.messages += 1
         try:
-            result = await _converse(pool, connection, begin)
-        except ConnectionLost as lost:
-            error = lost
-            if connection.heard or not connection.is_reused:
-                break
+            result = await connection.converse(begin(connection.engine))
         except (StreamError, Unavailable) as problem:
+            pool.discard(connection)
             error = problem
-            break
+            is_silent = connection.is_reused and not connection.heard
+            if not (is_silent and isinstance(problem, ConnectionLost)):
+                break
+        except BaseException:
+            pool.discard(connection)
+            raise
         else:
+            pool.release(connection)
             return Answer(result, None, pool, connection)
     return Answer(None, error, pool, connection)
-
-
-async def _converse(
-    pool: Pool, connection: Connection, begin: Callable[[ClientEngine], Dialogue[_T]]
-) -> _T:
-    connection.messages += 1
-    try:
-        result = await connection.converse(begin(connection.engine))
-    except BaseException:
-        pool.discard(connection)
-        raise
-    pool.release(connection)
-    return result
 
 
 async def _connect(

@@ -16,7 +16,7 @@ from relay.smtp.replies import Reply
 from relay.turns import give_way
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import timedelta
 
     from relay.model import TlsFacts
@@ -78,11 +78,6 @@ class Connection:
         stream = self._stream
         return self.engine.is_usable and not stream.is_closing and not stream.has_unread
 
-    def rest(self, now: float) -> None:
-        """Lay the connection aside."""
-        self.idle_since = now
-        self._stream.set_deadline(None)
-
     def take_up(self) -> None:
         """Take the connection up again after a rest."""
         self.is_reused = True
@@ -100,29 +95,37 @@ class Connection:
             flight = next(dialogue)
             while True:
                 if flight.chunks:
-                    await self._write(flight.chunks)
+                    blocks = iter(flight.chunks)
+                    self._check_silence()
+                    while not self._write_block(blocks):
+                        await self._keep_pace()
                 flight = dialogue.send(await self._answers(flight.awaits))
         except StopIteration as end:
             return cast("_T", end.value)
 
-    async def _write(self, chunks: Iterable[bytes]) -> None:
-        """Write a flight in one go, a big one block by block as the peer takes them."""
-        stream = self._stream
-        if stream.has_unread or self.engine.has_residue:
-            # It could be taken for the answer to what we ask now.
+    def _check_silence(self) -> None:
+        """What was said before we ask could be taken for the answer."""
+        if self._stream.has_unread or self.engine.has_residue:
             raise ConnectionLost("the next hop spoke without being asked")
+
+    def _write_block(self, chunks: Iterator[bytes]) -> bool:
+        """Write as many chunks as make a block; say whether they were the last."""
         block: list[bytes] = []
         size_bytes = 0
         for chunk in chunks:
-            if size_bytes + len(chunk) > BLOCK_BYTES and block:
-                stream.send(*block)
-                stream.set_deadline(self._deadlines["data"])  # RFC 5321 4.5.3.2.5
-                await stream.drain()
-                await give_way()  # a peer that keeps pace is never waited for
-                block, size_bytes = [], 0
             block.append(chunk)
             size_bytes += len(chunk)
-        stream.send(*block)
+            if size_bytes >= BLOCK_BYTES:
+                self._stream.send(*block)
+                return False
+        self._stream.send(*block)
+        return True
+
+    async def _keep_pace(self) -> None:
+        """Wait until the peer has taken what was written; one that keeps pace is never waited for."""
+        self._stream.set_deadline(self._deadlines["data"])  # RFC 5321 4.5.3.2.5
+        await self._stream.drain()
+        await give_way()
 
     async def _answers(self, awaits: Sequence[Phase]) -> Sequence[Reply]:
         """Wait for the replies that are due.
@@ -130,41 +133,39 @@ class Connection:
         A peer that says 421 closes, and one that has said no may just hang up: either stands for
         the replies still owed.
         """
+        engine = self.engine
         replies: list[Reply] = []
         may_be_stale = self.is_reused and not self.heard
-        for phase in awaits:
-            reply = self.engine.next_reply()
-            if reply is None:
-                try:
-                    reply = await self._answer(phase)
-                except ConnectionLost:
-                    if all(each.code < 400 for each in replies):
-                        raise
-                    self.engine.is_usable = False
-                    reply = _HUNG_UP
-            if reply.code == 421:
-                if may_be_stale and not replies:
-                    # Said to a connection that has lain idle too long; a new one will do.
-                    self.heard = False
-                    raise ConnectionLost(f"closed while idle: {reply}")
-                replies += [reply] * (len(awaits) - len(replies))
-                break
-            replies.append(reply)
+        try:
+            for phase in awaits:
+                reply = engine.next_reply()
+                if reply is None:
+                    self._stream.set_deadline(self._deadlines[phase])
+                while reply is None:
+                    reply = self._hear(await self._stream.receive())
+                replies.append(reply)
+                if reply.code == 421:
+                    break
+        except ConnectionLost:
+            if all(each.code < 400 for each in replies):
+                raise
+            engine.is_usable = False
+            replies.append(_HUNG_UP)
+        if replies[-1].code == 421:
+            if may_be_stale and len(replies) == 1:
+                # Said to a connection that has lain idle too long; a new one will do.
+                self.heard = False
+                raise ConnectionLost(f"closed while idle: {replies[0]}")
+            replies += replies[-1:] * (len(awaits) - len(replies))
         return replies
 
-    async def _answer(self, phase: Phase) -> Reply:
-        """Receive until there is a reply."""
-        engine = self.engine
-        self._stream.set_deadline(self._deadlines[phase])
-        reply = None
-        while reply is None:
-            data = await self._stream.receive()
-            if not data:
-                raise ConnectionLost("closed by the next hop")
-            self.heard = True
-            engine.receive(data)
-            reply = engine.next_reply()
-        return reply
+    def _hear(self, data: bytes) -> Reply | None:
+        """Take what the peer says; return the next reply if it is whole by now."""
+        if not data:
+            raise ConnectionLost("closed by the next hop")
+        self.heard = True
+        self.engine.receive(data)
+        return self.engine.next_reply()
 
     async def quit(self) -> None:
         """Say goodbye and close, without waiting for the answer (RFC 5321 4.1.1.10)."""

@@ -54,6 +54,7 @@ class Pool:
         self._open_connection = open_connection
         self._clock = clock
         self._limits = limits
+        self._idle_seconds = limits.idle_timeout.total_seconds()
         self._idle: deque[Connection] = deque()
         self._waiters: deque[asyncio.Future[Connection | None]] = deque()
         self._crowd = 0
@@ -65,6 +66,17 @@ class Pool:
     def idle(self) -> int:
         """How many connections lie idle."""
         return len(self._idle)
+
+    def take_idle(self) -> Connection | None:
+        """Lend an idle connection, None if there is none: what `acquire` does first."""
+        while self._idle:
+            connection = self._idle.pop()
+            rested = self._clock.monotonic() - connection.idle_since
+            if connection.is_alive and rested < self._idle_seconds:
+                connection.take_up()
+                return connection
+            self._dismiss(connection)
+        return None
 
     async def acquire(self, *, fresh: bool = False, as_last_resort: bool = False) -> Connection:
         """Lend a connection: an idle one, a new one, or the next one to come back.
@@ -81,7 +93,7 @@ class Pool:
             raise Unavailable("the relay is stopping")
         if fresh:
             self._make_room()
-        elif (connection := self._take_idle()) is not None:
+        elif (connection := self.take_idle()) is not None:
             return connection
         if self.size < self._capacity():
             self.size += 1
@@ -101,14 +113,12 @@ class Pool:
             self.discard(connection)
         elif is_spent or self._is_closed:
             self._see_off(connection)
+        elif (waiter := self._next_waiter()) is not None:
+            connection.take_up()
+            waiter.set_result(connection)
         else:
-            connection.rest(self._clock.monotonic())
-            waiter = self._next_waiter()
-            if waiter is None:
-                self._idle.append(connection)
-            else:
-                connection.take_up()
-                waiter.set_result(connection)
+            connection.idle_since = self._clock.monotonic()
+            self._idle.append(connection)
 
     def discard(self, connection: Connection) -> None:
         """Take a connection back that is of no use any more."""
@@ -117,7 +127,7 @@ class Pool:
 
     def expire(self) -> None:
         """Close what has lain idle too long; to be called now and then."""
-        horizon = self._clock.monotonic() - self._limits.idle_timeout.total_seconds()
+        horizon = self._clock.monotonic() - self._idle_seconds
         while self._idle and (self._idle[0].idle_since <= horizon or not self._idle[0].is_alive):
             self._dismiss(self._idle.popleft())
 
@@ -171,7 +181,7 @@ class Pool:
         self.size -= 1
         self._crowd = self.size
         self._crowded_until = self._clock.monotonic() + _CROWDED_FOR
-        connection = self._take_idle() or await self._stand_in_line()
+        connection = self.take_idle() or await self._stand_in_line()
         if connection is not None:
             return connection
         return await self._open(as_last_resort=False)
@@ -183,16 +193,6 @@ class Pool:
         return limit
 
     # --- idle connections -------------------------------------------------------------------
-
-    def _take_idle(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            rested = self._clock.monotonic() - connection.idle_since
-            if connection.is_alive and rested < self._limits.idle_timeout.total_seconds():
-                connection.take_up()
-                return connection
-            self._dismiss(connection)
-        return None
 
     def _make_room(self) -> None:
         if self._idle and self.size >= self._capacity():

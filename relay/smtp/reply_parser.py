@@ -56,7 +56,12 @@ class ReplyParser:
         Raises:
             Unavailable: the bytes are no reply; nothing of this connection can be believed.
         """
-        while (found := self._next_line()) is not None:
+        while self._position < len(self._buffer):
+            found = _LINE.match(self._buffer, self._position, self._position + MAX_LINE_BYTES + 1)
+            if found is None:
+                self._check_beginning()
+                return None
+            self._position = found.end()
             code, separator, text = found.groups()
             if separator != b"-" and not self._texts:
                 return _single_line(code, text or b"")
@@ -71,17 +76,6 @@ class ReplyParser:
             if len(self._texts) >= MAX_LINES:
                 _refuse("a reply has too many lines", found[0])
         return None
-
-    def _next_line(self) -> re.Match[bytes] | None:
-        buffer, start = self._buffer, self._position
-        if start == len(buffer):
-            return None
-        found = _LINE.match(buffer, start, start + MAX_LINE_BYTES + 1)
-        if found is None:
-            self._check_beginning()
-            return None
-        self._position = found.end()
-        return found
 
     def _check_beginning(self) -> None:
         """Say what is wrong with what is no line; nothing is, if it may yet become one."""

@@ -41,6 +41,9 @@ class FakePool:
         self.asked: list[str] = []
         self.back: list[str] = []
 
+    def take_idle(self) -> None:
+        """What is lent comes from `acquire`."""
+
     async def acquire(self, *, fresh: bool = False, as_last_resort: bool = False) -> FakeConnection:
         self.asked.append("fresh" if fresh else "last resort" if as_last_resort else "any")
         found = self.lent.popleft()
