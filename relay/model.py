@@ -260,6 +260,9 @@ class Identity:
     suspended: Suspension | None = None
 
 
+_TRUSTED = frozenset({TrustStatus.PINNED, TrustStatus.NAMED})
+
+
 @dataclass(frozen=True, slots=True)
 class TrustDecision:
     """Who is this? `pki.trust.decide`'s answer.
@@ -279,11 +282,10 @@ class TrustDecision:
     @property
     def is_trusted(self) -> bool:
         """Pinned or named: the peer is who the identity says."""
-        return self.status in {TrustStatus.PINNED, TrustStatus.NAMED}
+        return self.status in _TRUSTED
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What the next hop said to one message: `reply` is our reply too.
 
     `accepted` only if the next hop has the message. `elapsed` is the time at the next hop.

@@ -42,6 +42,8 @@ def passed_on(reply: Reply) -> Reply:
     (RFC 2034 4 wants one in every reply).
     """
     code = reply.code
+    if code == 250 and reply.enhanced:
+        return reply
     if code == 421:
         code = 451
     elif code < 400:

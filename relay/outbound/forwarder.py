@@ -153,7 +153,7 @@ class Forwarder:
             self._pools[route.name], lambda engine: engine.transact(envelope, chunks, client)
         )
         outcome, connection = answer.result, answer.connection
-        if outcome is not None:
+        if outcome is not None and outcome.refused:
             self._learn_refusals(route, envelope, outcome, client)
         return Delivery(
             accepted=outcome is not None and outcome.accepted,

@@ -206,7 +206,8 @@ class ClientEngine:
         Raises:
             Unavailable: an answer makes no sense, or the peer will not begin.
         """
-        yield from self._prepare(client)
+        if self._needs_reset or self._xclient:
+            yield from self._prepare(client)
         is_8bit = not all(map(is_ascii, chunks))
         refusal = lacking(self.extensions, envelope, chunks, is_8bit=is_8bit)
         if refusal is not None:
