@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from relay.policy.facts import Missing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.inbound.transaction import Transaction
     from relay.model import Delivery, Restriction, TlsFacts, TrustDecision
     from relay.policy.case import Case
-    from relay.policy.facts import Facts, Stage
+    from relay.policy.facts import Facts, Stage, Value
     from relay.policy.ledger import Event
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
@@ -66,7 +66,9 @@ def downgraded(downgrades: Sequence[Event]) -> Fields:
     return {"downgrades": [each.value for each in downgrades]} if downgrades else {}
 
 
-def judged(facts: Facts, shadow: Sequence[str], recipients: Sequence[Facts] = ()) -> Fields:
+def judged(
+    facts: Mapping[str, Value], shadow: Sequence[str], recipients: Sequence[Facts] = ()
+) -> Fields:
     """Return what a decision of the policy rests on, so that it can be made again."""
     fields: Fields = {}
     if facts:
@@ -78,12 +80,12 @@ def judged(facts: Facts, shadow: Sequence[str], recipients: Sequence[Facts] = ()
     return fields
 
 
-def breach(stage: Stage, facts: Facts, shadow: Sequence[str]) -> Fields:
+def breach(stage: Stage, facts: Mapping[str, Value], shadow: Sequence[str]) -> Fields:
     """Return where a rule has refused, and what that rests on."""
     return {"stage": stage.value, **judged(facts, shadow)}
 
 
-def _plain(facts: Facts) -> Fields:
+def _plain(facts: Mapping[str, Value]) -> Fields:
     return {
         name: {"missing": value.reason} if type(value) is Missing else value
         for name, value in facts.items()
@@ -147,9 +149,7 @@ def transaction(
 
 
 def _decided(decision: TrustDecision) -> Fields:
-    fields: Fields = {**decision.evidence}
-    fields["status"] = decision.status.value
-    fields["reason"] = decision.reason
+    fields: Fields = {**decision.evidence, "status": decision.status, "reason": decision.reason}
     if decision.identity is not None:
         fields["identity"] = decision.identity.name
     return fields

@@ -109,7 +109,8 @@ class Judging:
         self._connection = Facts(
             {n: v for n, v in self._connection.items() if facts[n].stage is Stage.CONNECT}
         )
-        self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
+        if self._marks:
+            self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
         return bring_back
 
     def begin_transaction(self) -> None:
@@ -194,9 +195,9 @@ class Judging:
         """What a refusal at a stage rests on, for the record."""
         return evidence.breach(stage, self._whole(stage), verdict.shadow)
 
-    def _whole(self, stage: Stage) -> Facts:
+    def _whole(self, stage: Stage) -> dict[str, Value]:
         """All that decisions up to a stage rest on: what could not be found out earlier, too."""
-        return Facts({**self._connection, **self.facts(stage)})
+        return {**self._connection, **self.facts(stage)}
 
     # --- facts --------------------------------------------------------------------------------
 

@@ -352,8 +352,9 @@ class Session:
         await self._decide()
         self._count_handshake(self._case.tls.version, self._decision)
         fields = evidence.handshake(self._case, self._decision, self._refusal)
-        downgrades = await services.ledger.handshake(self._case)
-        self._record("handshake", fields | self._downgraded(downgrades))
+        if downgrades := await services.ledger.handshake(self._case):
+            fields |= self._downgraded(downgrades)
+        self._record("handshake", fields)
 
     def _downgraded(self, downgrades: Sequence[Event]) -> dict[str, object]:
         """Count downgrades; return what goes on record of them."""
@@ -363,7 +364,7 @@ class Session:
 
     def _count_handshake(self, version: str, decision: TrustDecision | None) -> None:
         statistics = self._services.statistics
-        status = "unasked" if decision is None else decision.status.value
+        status = "unasked" if decision is None else decision.status
         statistics.count_by("handshakes", self._listener.name, version, status)
         if decision is not None and "revocation" in decision.evidence:
             asked = decision.evidence
@@ -582,13 +583,11 @@ class Session:
         statistics.count_by("deliveries", delivery.route, outcome)
         statistics.delivery_took(delivery.elapsed.total_seconds())
         try:
-            self._record(
-                "transaction",
-                evidence.transaction(
-                    self._case, transaction, delivery, block.message_id, size_bytes
-                )
-                | self._judging.evidence(),
+            fields = evidence.transaction(
+                self._case, transaction, delivery, block.message_id, size_bytes
             )
+            fields |= self._judging.evidence()
+            self._record("transaction", fields)
             await self._services.audit.flushed()
         except Unavailable as error:
             # The next hop has the message: anything but its own reply would be a lie.

@@ -15,14 +15,13 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.errors import Unavailable
-from relay.model import Score, TrustStatus
+from relay.model import Endpoint, Score, TrustStatus
 from relay.pki.patterns import canonical_domain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from ipaddress import IPv4Address, IPv6Address
 
-    from relay.model import Endpoint, TlsFacts
+    from relay.model import TlsFacts
     from relay.policy.case import Case
     from relay.policy.limits import Count
     from relay.ports import Clock, Outbox, Store
@@ -117,14 +116,15 @@ def subject_of(kind: SubjectKind, case: Case) -> str:
 
 def network_of(peer: Endpoint) -> str:
     """The network that answers for an address, as `peer.network`; "" for a Unix socket."""
-    return _network_of(peer.ip)
+    return _network_of(peer.address)
 
 
 @lru_cache(maxsize=4096)
-def _network_of(address: IPv4Address | IPv6Address | None) -> str:
-    if address is None:
+def _network_of(address: str) -> str:
+    found = Endpoint(address, 0).ip
+    if found is None:
         return ""
-    return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
+    return str(ip_network((found, 24 if found.version == 4 else 64), strict=False))
 
 
 def _ja4(case: Case) -> str:
@@ -189,7 +189,7 @@ class Ledger:
         """Note what a handshake says of a client; return the downgrades in it."""
         tls, decision = case.tls, case.decision
         assert tls is not None
-        found = list(_in_offer(tls.hello))
+        found = _in_offer(tls.hello)
         who = case.identity.name if case.identity else network_of(case.peer)
         if who and await self._best.is_weaker(who, tls):
             found.append(Event.WEAKER)
@@ -201,10 +201,10 @@ class Ledger:
 
     def failed_handshake(self, hello: ClientHello | None, case: Case) -> tuple[Event, ...]:
         """The same for a handshake that came to nothing."""
-        found = tuple(_in_offer(hello))
+        found = _in_offer(hello)
         for event in found:
             self.note(event, case)
-        return found
+        return tuple(found)
 
     def _responsible(self, case: Case) -> Iterator[Subject]:
         identity = case.identity
@@ -223,13 +223,13 @@ class Ledger:
 _OLD: Final = frozenset({"TLSv1.1", "TLSv1.0", "SSLv3", "SSLv2"})
 
 
-def _in_offer(hello: ClientHello | None) -> Iterator[Event]:
-    if hello is None:
-        return
-    if hello.best_version in _OLD:
-        yield Event.OLD_VERSION
-    if hello.fallback_scsv:
-        yield Event.FALLBACK
+def _in_offer(hello: ClientHello | None) -> list[Event]:
+    found: list[Event] = []
+    if hello is not None and hello.best_version in _OLD:
+        found.append(Event.OLD_VERSION)
+    if hello is not None and hello.fallback_scsv:
+        found.append(Event.FALLBACK)
+    return found
 
 
 # --- the best a client has shown -----------------------------------------------------------------
