@@ -244,11 +244,11 @@ class Engine:
         self._language = language
         self.limits: dict[Stage, tuple[Limit, ...]] = _by_stage(limits)
         self._limit_keys = {
-            stage: frozenset(name for limit in here for name in limit.key)
+            stage: tuple(dict.fromkeys(name for limit in here for name in limit.key))
             for stage, here in self.limits.items()
         }
         self.facts = language.facts
-        self._askable: dict[tuple[tuple[Need, ...], frozenset[str]], tuple[Need, ...]] = {}
+        self._askable: dict[tuple[tuple[Need, ...], tuple[str, ...]], tuple[Need, ...]] = {}
         self.plans: dict[Stage, Plan | None] = {}
         """The rules of each stage; None if there are none."""
         for stage in Stage:
@@ -275,16 +275,20 @@ class Engine:
 
         A limit is charged once it is known what it is counted by.
         """
-        keys = frozenset[str]()
-        for need in pending:
-            if need.prefix == "rate":
-                keys |= self._limit_keys.get(need.stage, frozenset()) - facts.keys()
-        if not keys:
+        first = [
+            name
+            for need in pending
+            if need.prefix == "rate"
+            for name in self._limit_keys.get(need.stage, ())
+            if name not in facts
+        ]
+        if not first:
             return pending
-        needs = self._askable.get((pending, keys))
+        key = (pending, tuple(first))
+        needs = self._askable.get(key)
         if needs is None:  # of these there are as many as rules, and what they hang on
-            others = (name for need in pending if need.prefix != "rate" for name in need.facts)
-            needs = self._askable[pending, keys] = needs_of(keys.union(others), self.facts)
+            others = {name for need in pending if need.prefix != "rate" for name in need.facts}
+            needs = self._askable[key] = needs_of(others.union(first), self.facts)
         return needs
 
     def judge(self, stage: Stage, facts: Mapping[str, Value]) -> Verdict:
