@@ -125,9 +125,10 @@ class Forwarder:
         self, route: Route, envelope: Envelope, recipient: Address, client: Mapping[str, str]
     ) -> Reply:
         """Ask the next hop whether it takes this recipient from this sender (cached, coalesced)."""
-        limit = self._offer(route).rcptmax
-        if 0 < limit <= len(envelope.recipients):  # RFC 9422 4.2
-            return _TOO_MANY
+        count = len(envelope.recipients)
+        for pool in self._pools[route.name]:
+            if pool.extensions is not None and 0 < pool.extensions.rcptmax <= count:
+                return _TOO_MANY  # RFC 9422 4.2
         key = _question(route, envelope, recipient, client)
         known = self._recipients.recall(key)
         if known is not None:
@@ -176,9 +177,6 @@ class Forwarder:
             if reply.code != 421:  # about the connection, not the recipient
                 key = _question(route, envelope, recipient.address, client)
                 self._recipients.surprise(key, passed_on(reply))
-
-    def _offer(self, route: Route) -> Extensions:
-        return _offered(self._pools[route.name])
 
     async def _learn(self, pool: Pool) -> None:
         """Reach a host once, when its pool lets us; the pool notes what it offers."""
