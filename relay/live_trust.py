@@ -36,6 +36,8 @@ __all__ = ["LiveTrust"]
 _DAY = 86_400
 _MAX_ENDS = 20_000
 _MAX_STANDING: Final = 1024
+_MAX_STANDING_BYTES: Final = 16 * 1024
+"""Of chains that are longer nothing is kept: a client could send a hundred kB of what nobody needs, ever other."""
 _STANDING_SECONDS: Final = 60.0
 """How long a decision may be given again: for what nobody has thought of, since its version says when it may not."""
 _SETTLED: Final = frozenset({None, Outcome.GOOD, Outcome.NO_SOURCE})
@@ -182,6 +184,7 @@ class LiveTrust:
             decision.is_trusted
             and not decision.questions
             and decision.evidence.get("revocation") in _SETTLED
+            and sum(len(each.der) for each in facts.certificates) <= _MAX_STANDING_BYTES
         ):
             if len(self._standing) >= _MAX_STANDING:
                 self._standing.clear()

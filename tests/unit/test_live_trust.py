@@ -447,3 +447,12 @@ def test_so_many_decisions_are_kept_and_no_more(clock, monkeypatch, decided):
     for chain in (*shown, *shown):
         assert trust.decide("partners", facts(*chain)).is_trusted
     assert 3 < len(decided) <= 6
+
+
+def test_of_who_sends_too_much_along_nothing_is_kept(clock, decided):
+    trust = live(NAME, clock)
+    for junk in (b"junk", b"j" * 16_000):
+        sent = facts(*LEAF.certificates, Certificate(junk))
+        for _ in range(2):
+            assert trust.decide("partners", sent).is_trusted
+    assert len(decided) == 3
