@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from pydantic import Field
 
 from relay.errors import Unavailable
 from relay.mail.authentication_results import MethodResult
+from relay.model import Endpoint
 from relay.policy.facts import Fact, FactType, Missing, Stage
 from relay.policy.ledger import network_of
 from relay.settings.table import Table
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from ipaddress import IPv4Address, IPv6Address
 
-    from relay.model import Endpoint
     from relay.policy.case import Case
     from relay.policy.check import CountryOf, Tools
     from relay.policy.facts import Value
@@ -108,13 +109,13 @@ class PeerCheck:
         self, case: Case, _stage: Stage, wanted: frozenset[str]
     ) -> Mapping[str, Value] | None:
         """Report what the address itself says, if no more is wanted."""
-        return _address_facts(case.peer) if wanted <= _OF_THE_ADDRESS else None
+        return _address_facts(case.peer.address) if wanted <= _OF_THE_ADDRESS else None
 
     async def gather(
         self, case: Case, _stage: Stage, wanted: frozenset[str]
     ) -> Mapping[str, Value]:
         """Report on the address; what the DNS can't say now is `Missing`."""
-        address, facts = case.peer.ip, _address_facts(case.peer)
+        address, facts = case.peer.ip, {**_address_facts(case.peer.address)}
         if "peer.country" in wanted:
             facts["peer.country"] = self._country(address)
         if wanted & _OF_THE_NAME:
@@ -176,7 +177,9 @@ class PeerCheck:
         return "", problem
 
 
-def _address_facts(peer: Endpoint) -> dict[str, Value]:
+@lru_cache(maxsize=4096)  # asked for each connection, and clients come again
+def _address_facts(address: str) -> Mapping[str, Value]:
+    peer = Endpoint(address, 0)
     return {
         "peer.address": "" if peer.ip is None else str(peer.ip),
         "peer.network": network_of(peer),

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from relay.mail.authentication_results import FIELD_NAME, MethodResult
-from relay.model import TrustStatus
+from relay.model import Endpoint, TrustStatus
 from relay.names import IDENTITY_HEADER, PRODUCT
 from relay.pki.certificate import MalformedCertificate
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from relay.mail.headers import Field, HeaderBlock
     from relay.mail.hygiene import Hygiene
-    from relay.model import Endpoint, Envelope, Octets, TlsFacts, TrustDecision
+    from relay.model import Envelope, Octets, TlsFacts, TrustDecision
 
 __all__ = ["Arrival", "Origin", "origin_of", "stamp"]
 
@@ -72,7 +72,7 @@ def origin_of(facts: Arrival, decision: TrustDecision | None) -> Origin:
         decision: who sends them; None where certificates are not asked for.
     """
     tls = facts.tls
-    clauses = [f"Received: from {_name(facts.hello)}{_literal(facts.peer)}"]
+    clauses = [f"Received: from {_name(facts.hello)}{_literal(facts.peer.address)}"]
     if tls is not None:
         clauses += [
             _tls(tls.version, tls.cipher, tls.cipher_bits, tls.group),
@@ -201,9 +201,10 @@ def _name(hello: str) -> str:
     return _NOT_IN_A_NAME.sub("?", hello[:255]) or "unknown"
 
 
-def _literal(peer: Endpoint) -> str:
+@lru_cache(maxsize=4096)
+def _literal(address: str) -> str:
     """Write the address as TCP-info (RFC 5321 4.4); a Unix socket has none."""
-    found = peer.ip
+    found = Endpoint(address, 0).ip
     if found is None:
         return ""
     return f" ([IPv6:{found}])" if found.version == 6 else f" ([{found}])"
