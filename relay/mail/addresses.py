@@ -41,6 +41,7 @@ _DOT_ATOM: Final = r"{0}(?:\.{0})*".format(r"[^][\x00-\x20\x7f()<>:;@\\,.\"\ud80
 _UNQUOTED: Final = re.compile(
     rf"[^\x00-\x08\x0a-\x1f\x7f<>@,:;]*<({_DOT_ATOM})@({_DOT_ATOM})>[ \t]*"
 )
+_ESCAPED_OR_CLOSED: Final = re.compile(r"\\.|\"[^\"\\]*\"|\([^()\"\\]*\)")
 
 _WORDS: Final = frozenset({"atom", "quoted"})
 _ATOMS: Final = frozenset({"atom"})
@@ -78,8 +79,19 @@ def _only_address(text: str) -> list[Address]:
     ):  # of a form that they know from nowhere, some decode the words before they look for the "@"
         return []
     match = _UNQUOTED.fullmatch(text)
-    found = Address(match[1], match[2]) if match else None
-    return [found] if found and _is_sound(found) else []
+    if match is None or _is_open(text[: match.start(1)]):
+        return []
+    found = Address(match[1], match[2])
+    return [found] if _is_sound(found) else []
+
+
+def _is_open(name: str) -> bool:
+    """Whether a quote or a comment goes on: some close it at the end, and the address is in it, not beside it.
+
+    They are left with `ceo` of `ceo (<jo@example.org>`, and make an address of their own domain of it.
+    """
+    rest = _ESCAPED_OR_CLOSED.sub("", name)
+    return '"' in rest or "(" in rest
 
 
 def _is_sound(address: Address) -> bool:

@@ -43,14 +43,18 @@ READABLE = {
     "J\udcfcrgen [x] <alice@example.org>": ["alice@example.org"],
     "AC\\ME <alice@example.org>": ["alice@example.org"],
     '\\"Alice\\" <alice@example.org>': ["alice@example.org"],
-    '3.5" disks <alice@example.org>': ["alice@example.org"],
+    'Alice "3.5" [ACME] <alice@example.org>': ["alice@example.org"],
     "alice) <alice@example.org>": ["alice@example.org"],
-    "Alice (Sales <alice@example.org>": ["alice@example.org"],
     # In a display name without quotes: whoever reads the message sees it.
     "ceo@bank.example <alice@example.org>": ["ceo@bank.example", "alice@example.org"],
 }
 
 UNREADABLE = [
+    # What is open some close at the end: then there is nothing but a name without a domain.
+    "Alice (Sales <alice@example.org>",
+    "Alice) ((Sales) <alice@example.org>",
+    '3.5" disks <alice@example.org>',
+    '"Alice <alice@example.org>',
     "",
     "()",
     "alice",
