@@ -6,6 +6,7 @@ What is said on a connection is the session's matter; who is trusted is decided 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -17,7 +18,7 @@ from relay.net.listener import read_proxy_header, serve
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
 
     from relay.live_trust import LiveTrust
     from relay.net.stream import TcpStream
@@ -65,12 +66,7 @@ class Reception:
         """Take connections from now on, on the sockets of each listener."""
         for listener in self._settings.listener:
             for listening in sockets[listener.name]:
-                self._servers.append(
-                    await serve(
-                        listening,
-                        lambda stream, listener=listener: self._accept(stream, listener),  # type: ignore[misc]
-                    )
-                )
+                self._servers.append(await serve(listening, partial(self._accept, listener)))
 
     async def retire(self) -> None:
         """Take no more, and let every session go on to its own end."""
@@ -93,37 +89,47 @@ class Reception:
 
     # --- connections ------------------------------------------------------------------------
 
-    def _accept(self, stream: TcpStream, listener: Listener) -> None:
-        task = asyncio.create_task(self._speak(stream, listener))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accept(self, listener: Listener, stream: TcpStream) -> None:
+        if listener.proxy_protocol_from:
+            self._start(self._accept_proxied(listener, stream))
+        else:
+            self._admit(listener, stream)
 
-    async def _speak(self, stream: TcpStream, listener: Listener) -> None:
+    async def _accept_proxied(self, listener: Listener, stream: TcpStream) -> None:
         try:
-            networks = listener.proxy_protocol_from
-            if networks:
-                stream.set_deadline(self._settings.timeouts.handshake)
-                await read_proxy_header(stream, networks)
+            stream.set_deadline(self._settings.timeouts.handshake)
+            await read_proxy_header(stream, listener.proxy_protocol_from)
         except StreamError as error:
             log.info("proxy header refused", peer=str(stream.peer), reason=str(error))
             stream.abort()
             return
+        await self._admit(listener, stream)
+
+    def _admit(self, listener: Listener, stream: TcpStream) -> asyncio.Task[None]:
+        """Start a session, or tell the client that there are too many."""
         address = stream.peer.address
         if self._is_full(address, listener):
             self._row.count("refused")
             self._row.count_by("refusals", "too_many_connections")
             if listener.tls == "starttls":
                 stream.send(str(failures.TOO_MANY_CONNECTIONS).encode() + b"\r\n")
-            await stream.close()
-            return
+            return self._start(stream.close())
         self._row.connection_opened(address)
         session = Session(stream, listener, self._server_tls[listener.name], self._services)
         self._sessions.add(session)
-        try:
-            await session.run()
-        finally:
-            self._sessions.discard(session)
-            self._row.connection_closed(address)
+        task = self._start(session.run())
+        task.add_done_callback(partial(self._ended, session, address))
+        return task
+
+    def _ended(self, session: Session, address: str, _: asyncio.Task[None]) -> None:
+        self._sessions.discard(session)
+        self._row.connection_closed(address)
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _is_full(self, address: str, listener: Listener) -> bool:
         row, limit = self._row, listener.max_connections_per_address
