@@ -128,6 +128,9 @@ class Records:
         result = _LIBRARY.SSL_do_handshake(tls)
         if result <= 0 and _LIBRARY.SSL_get_error(tls, result) != _LIBRARY.SSL_ERROR_WANT_READ:
             private._raise_ssl_error(tls, result)
+        # What OpenSSL disliked in a certificate that we let pass stands in the thread's error queue:
+        # before version 4 it takes that for the fault of whichever connection reads next.
+        _LIBRARY.ERR_clear_error()
         return bool(result > 0)
 
     def read(self, data: bytes | memoryview, plain: list[bytes]) -> None:
