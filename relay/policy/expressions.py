@@ -122,7 +122,12 @@ class Language:
             raise ExpressionMistake(
                 "a loop in a loop takes too long", "use one `exists` or `all`, or a list"
             )
-        return Expression(text, names, compiled)
+        expression = Expression(text, names, compiled)
+        try:
+            self.any_of((expression,) * 2)  # the others put it one level deeper
+        except RuntimeError as error:
+            raise self._explain(text, str(error)) from None
+        return expression
 
     def any_of(self, expressions: Iterable[Expression]) -> Expression:
         """Join conditions that have been checked: one call, instead of one for each.

@@ -71,6 +71,7 @@ MISTAKES = [
     ("loops in loops", rule("identity.authors.all(a, identity.authors.all(b, a == b))", at="message"), 4, "a loop in a loop", "identity"),
     ("too long", rule(" || ".join(["sender.is_null"] * 300)), 4, "5396 characters", "sender"),
     ("too deep", rule("(" * 90 + "true" + ")" * 90), 4, "nested too deeply", "(("),
+    ("too deep to be joined", rule("(" * 32 + "true" + ")" * 32), 4, "nested too deeply", "(("),
     ("unknown list", rule("lists.partners.has(sender.domain)"), 4, "no list `lists.partners`; there are: none", "lists"),
     ("a list as a value", rule("sender.domain in lists.p") + "[lists.p]\nvalues = []\n", 4, "ask it as `lists.p.has(sender.domain)`", "lists.p"),
     ("a number in a list", rule("lists.p.has(sender.size_bytes)") + "[lists.p]\nvalues = []\n", 4, "can't be used with (int)", "(sender"),
