@@ -342,7 +342,9 @@ class ServerEngine:
             return self._need_data()
         if isinstance(found, Fault):
             return self._tell(found)
-        command, argument = found
+        return self._command(*found)
+
+    def _command(self, command: Command, argument: bytes) -> Event | None:
         if command in LAST_IN_GROUP and self._input:
             return self._tell(LAST_IN_GROUP[command])
         fault = objection(
