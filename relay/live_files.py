@@ -51,6 +51,14 @@ class LiveFiles:
         self._allowlist = FileWatch([blueprint.material.settings.allowlist])
         self._policies = FileWatch(blueprint.material.policies.paths())
 
+    def of(self, blueprint: Blueprint) -> LiveFiles:
+        """Look at the files of another configuration, which was read after these were looked at."""
+        files = LiveFiles(blueprint, self._order, self._put_on_record)
+        material = blueprint.material
+        files._allowlist = self._allowlist.of([material.settings.allowlist])
+        files._policies = self._policies.of(material.policies.paths())
+        return files
+
     def look(self) -> None:
         """Hand out what has changed on disk."""
         if self._allowlist.has_changed():
@@ -85,7 +93,7 @@ class LiveFiles:
             log.error("policy refused, the old one stays in force", mistakes=mistakes)
             return False
         if policies.texts.keys() != self.blueprint.material.policies.texts.keys():
-            self._policies = FileWatch(policies.paths())
+            self._policies = self._policies.of(policies.paths())
         log.info("policy changed", files=len(policies.texts))
         self._put_on_record("policy.reload")
         self.blueprint = with_policies(self.blueprint, policies)

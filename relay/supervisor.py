@@ -50,7 +50,7 @@ from relay.watch import FileWatch
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from relay.settings import Settings
@@ -373,7 +373,8 @@ class Supervisor:
         self._previous = self._current
         number = self._current.number + 1
         self._current = Generation(number, configuration, blueprint, sockets)
-        self._watch()
+        self._files = self._files.of(blueprint)
+        self._configuration_watch = self._configuration_watch.of(self._watched())
         log.info("reloading", generation=self._current.number)
         self._prepare_workers()
         return None
@@ -393,11 +394,13 @@ class Supervisor:
 
     def _watch(self) -> None:
         """Remember the state of all files that the configuration names."""
-        allowlist = self._settings.allowlist
         self._files = LiveFiles(self._current.blueprint, self._crew.order_all, self._put_on_record)
-        self._configuration_watch = FileWatch(
-            path for path in self._current.configuration.files() if path != allowlist
-        )
+        self._configuration_watch = FileWatch(self._watched())
+
+    def _watched(self) -> Iterator[Path]:
+        """The files that a change of means a reload."""
+        allowlist = self._settings.allowlist
+        return (path for path in self._current.configuration.files() if path != allowlist)
 
     def _look_at_files(self) -> None:
         if self._configuration_watch.has_changed():

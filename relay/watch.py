@@ -21,6 +21,16 @@ class FileWatch:
     def __init__(self, paths: Iterable[Path]) -> None:
         self._signatures = {path: _signature(path) for path in paths}
 
+    def of(self, paths: Iterable[Path]) -> FileWatch:
+        """Watch other files, those among them that were watched before as of then.
+
+        For what is read again: what changes while it is being read must not be missed.
+        """
+        watch = FileWatch(paths)
+        for path in watch._signatures.keys() & self._signatures.keys():
+            watch._signatures[path] = self._signatures[path]
+        return watch
+
     def has_changed(self) -> bool:
         """Whether one of them is not what it was, has come or has gone."""
         return any(_signature(path) != seen for path, seen in self._signatures.items())

@@ -44,3 +44,17 @@ def test_a_file_that_comes_is_a_change(tmp_path):
     assert not watch.has_changed()
     (tmp_path / "new.toml").touch()
     assert watch.has_changed()
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changes_while_it_is_read_again_is_seen(file, tmp_path, change):
+    before = FileWatch([file])
+    change(file)  # after it was read, and before all is known that is to be watched
+    other = tmp_path / "other.toml"
+    other.touch()
+    assert before.of([file, other]).has_changed()
+    assert not before.of([other]).has_changed()
+
+
+def test_what_has_not_changed_is_not_seen_again(file):
+    assert not FileWatch([file]).of([file]).has_changed()
