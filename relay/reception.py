@@ -15,6 +15,7 @@ from relay.errors import StreamError
 from relay.inbound import failures
 from relay.inbound.session import Services, Session
 from relay.net.listener import read_proxy_header, serve
+from relay.turns import give_way
 
 if TYPE_CHECKING:
     import socket
@@ -70,22 +71,23 @@ class Reception:
 
     async def retire(self) -> None:
         """Take no more, and let every session go on to its own end."""
-        self._close()
+        await self._close()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     async def drain(self) -> None:
         """Take no more, end idle sessions, and give transactions in flight `timeouts.drain`."""
-        self._close()
+        await self._close()
         for session in tuple(self._sessions):
             session.drain()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=self._settings.timeouts.drain.total_seconds())
 
-    def _close(self) -> None:
+    async def _close(self) -> None:
         for server in self._servers:
             server.close()
         self._servers.clear()
+        await give_way()  # a connection that was accepted in this turn begins in the next one
 
     # --- connections ------------------------------------------------------------------------
 

@@ -124,7 +124,9 @@ class RelayProcess:
 
     def write_allowlist(self, text: str) -> None:
         """Replace the allowlist; takes effect at a start or a reload."""
-        (self.folder / "allowlist.toml").write_text(text)
+        new = self.folder / "allowlist.new"
+        new.write_text(text)
+        new.replace(self.folder / "allowlist.toml")  # nobody shall read half of it
 
     @property
     def ports(self) -> dict[str, int]:
