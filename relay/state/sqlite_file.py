@@ -116,7 +116,10 @@ def open_file(folder: Path) -> sqlite3.Connection:
 
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether somebody else is at it right now, rather than something being wrong."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
 
 
 def log_bytes(folder: Path) -> int:
