@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.errors import Unavailable
 from relay.net.stream import TcpStream
+from relay.net.writes import Writes
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -20,6 +21,9 @@ __all__ = ["TcpDialer"]
 
 class TcpDialer:
     """Tries a host's addresses in turn, each with its share of the time that is left."""
+
+    def __init__(self) -> None:
+        self._writes = Writes()
 
     async def connect(self, host: str, port: int, timeout: timedelta) -> TcpStream:
         """Open a connection; see `ports.Dialer`."""
@@ -35,7 +39,9 @@ class TcpDialer:
             share = (end - loop.time()) / (len(addresses) - tried)
             try:
                 async with asyncio.timeout(share):
-                    transport, stream = await loop.create_connection(TcpStream, address, port)
+                    transport, stream = await loop.create_connection(
+                        lambda: TcpStream(self._writes), address, port
+                    )
             except (OSError, TimeoutError) as error:
                 failures.append(f"{address}:{port}: {_describe(error, 'no answer')}")
             else:

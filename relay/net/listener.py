@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from relay.errors import ConnectionLost
 from relay.net.proxy_protocol import MalformedProxyHeader, parse_proxy_header
 from relay.net.stream import TcpStream
+from relay.net.writes import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,9 +64,10 @@ async def serve(
     returned server to stop accepting; connections live on.
     """
     loop = asyncio.get_running_loop()
+    writes = Writes()
 
     def make_stream() -> TcpStream:
-        return TcpStream(on_connection)
+        return TcpStream(writes, on_connection)
 
     if listening.family == socket.AF_UNIX:
         return await loop.create_unix_server(make_stream, sock=listening, backlog=_BACKLOG)

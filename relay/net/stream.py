@@ -10,6 +10,8 @@ so a session that is busy takes nothing in: beyond `_INBOX_LIMIT` reading stops,
 What is to be sent and cannot be sent yet stays in `_outbox` as it was given, not copied and not
 encrypted, until the transport takes more. So a slow reader costs a reference to the message, not another copy.
 
+What goes over the wire is held back for a moment, up to a piece, to go with what others send (`Writes`).
+
 Nothing that was received in clear is ever handed out after an upgrade: whatever stands in the inbox when
 TLS starts goes to the TLS parser, which wants a handshake there (CVE-2011-0411).
 """
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from relay import ports
     from relay.model import TlsFacts
     from relay.net.tls import ClientTls, ServerTls
+    from relay.net.writes import Writes
     from relay.tls.clienthello import ClientHello
     from relay.tls.profile import Profile
 
@@ -53,6 +56,7 @@ class TcpStream(asyncio.Protocol):
     """A connection, made by `listener.serve` or `TcpDialer`.
 
     Args:
+        writes: shared with other streams: what all of them send goes out together.
         on_connection: called once, with this stream, when the connection stands.
     """
 
@@ -62,6 +66,7 @@ class TcpStream(asyncio.Protocol):
         "_deadline",
         "_eof",
         "_has_news",
+        "_held",
         "_inbox",
         "_inbox_bytes",
         "_local",
@@ -78,12 +83,15 @@ class TcpStream(asyncio.Protocol):
         "_transport",
         "_unread",
         "_writer",
+        "_writes",
         "_writing_paused",
         "peer",
         "tls",
     )
 
-    def __init__(self, on_connection: Callable[[TcpStream], None] | None = None) -> None:
+    def __init__(
+        self, writes: Writes, on_connection: Callable[[TcpStream], None] | None = None
+    ) -> None:
         self.peer = Endpoint("", 0)
         self.tls: TlsFacts | None = None
         self._on_connection = on_connection
@@ -99,6 +107,8 @@ class TcpStream(asyncio.Protocol):
         self._unread = b""  # ready to be handed out
         self._reading_paused = False
         self._outbox: list[bytes | memoryview] = []  # in clear
+        self._held: bytes | memoryview = b""  # as it goes over the wire, until `flush`
+        self._writes = writes
         self._writing_paused = False
         self._sending = False
 
@@ -152,6 +162,7 @@ class TcpStream(asyncio.Protocol):
         self._lost = True
         self._problem = self._problem or (f"connection lost: {exc}" if exc else "connection closed")
         self._outbox.clear()
+        self._held = b""
         if self._channel is not None:
             self._channel.forget()
         self._deadline.stop()
@@ -319,17 +330,32 @@ class TcpStream(asyncio.Protocol):
         if not data:
             return
         if self._channel is None:
-            self._transport.write(data)
+            self._hold(data)
             return
         sealed = self._channel.encrypt(data)
         self._problem = self._problem or self._channel.problem
-        if sealed and not self._lost:
-            self._transport.write(sealed)
+        self._hold(sealed)
 
     def _ship(self, channel: TlsChannel) -> None:
-        """Hand what TLS has for the peer to the transport."""
-        if (sealed := channel.outgoing()) and not self._lost:
-            self._transport.write(sealed)
+        """Send what TLS has for the peer."""
+        self._hold(channel.outgoing())
+
+    def _hold(self, wire: bytes | memoryview) -> None:
+        """Have bytes written with those of other streams; a whole piece is written now."""
+        if not wire or self._lost:
+            return
+        is_first = not self._held
+        self._held = b"".join((self._held, wire)) if self._held else wire
+        if len(self._held) > _PIECE_BYTES:
+            self.flush()
+        elif is_first:
+            self._writes.add(self)
+
+    def flush(self) -> None:
+        """Give the transport what is held back."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._transport.write(held)
 
     # --- TLS ------------------------------------------------------------------------------
 
@@ -361,7 +387,7 @@ class TcpStream(asyncio.Protocol):
                 if (hello := reader.feed(data)) is not None:
                     return hello, bytes(reader.data)
         except MalformedHello as error:
-            self._transport.write(_UNEXPECTED_MESSAGE)
+            self._hold(_UNEXPECTED_MESSAGE)
             raise self._sealed(f"not a TLS ClientHello: {error}") from error
         except ConnectionLost as error:
             raise self._sealed(str(error)) from error
@@ -454,6 +480,7 @@ class TcpStream(asyncio.Protocol):
             while self._has_unsent():
                 await self._writable()
             self._say_goodbye(last_words)
+        self.flush()
         if self._eof:
             self._transport.close()
         else:
@@ -464,19 +491,17 @@ class TcpStream(asyncio.Protocol):
             self._check_deadline()
 
     def _say_goodbye(self, last_words: bytes) -> None:
-        if self._channel is None:
-            self._write(last_words)
-            return
-        sealed = self._channel.encrypt(last_words) if last_words else b""
-        self._channel.say_goodbye()
-        if (sealed := sealed + self._channel.outgoing()) and not self._lost:
-            self._transport.write(sealed)  # both in one segment
+        self._write(last_words)
+        if self._channel is not None:
+            self._channel.say_goodbye()
+            self._ship(self._channel)
 
     def abort(self) -> None:
         """Close at once."""
         self._closing = True
         self._problem = self._problem or "connection aborted"
         if not self._lost:
+            self.flush()  # an alert tells the peer why
             self._transport.abort()
 
 

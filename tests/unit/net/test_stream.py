@@ -93,6 +93,81 @@ def test_many_small_chunks_arrive_in_order(run) -> None:
     run(talk())
 
 
+class Holding:
+    """Writes that hold everybody back until the test says otherwise."""
+
+    def __init__(self, stream: TcpStream) -> None:
+        stream._writes = self
+        self.senders: list[TcpStream] = []
+
+    def add(self, sender: TcpStream) -> None:
+        self.senders.append(sender)
+
+
+def test_what_is_held_back_goes_in_one_write_and_in_order(run) -> None:
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            await start_tls(server, client)
+            holding, written = Holding(client), Written(client)
+            client.send(b"MAIL FROM:<>\r\n")
+            client.send(b"RCPT TO:<a@example.com>\r\n")
+            assert holding.senders == [client]
+            assert written.pieces == []
+            client.flush()
+            client.flush()
+            assert len(written.pieces) == 1
+            received = await receive_exactly(server, 39)
+            assert received == b"MAIL FROM:<>\r\nRCPT TO:<a@example.com>\r\n"
+
+    run(talk())
+
+
+def test_a_lot_is_not_held_back_and_comes_after_what_was(run) -> None:
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            await start_tls(server, client)
+            Holding(client)
+            client.send(b"DATA\r\n")
+            client.send(bytes(65_536) + b".")
+            assert await receive_exactly(server, 65_542) == b"DATA\r\n" + bytes(65_536)
+            client.flush()
+            assert await server.receive() == b"."
+
+    run(talk())
+
+
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_the_end_goes_in_one_write_with_what_is_held_back(run, is_tls: bool) -> None:
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            if is_tls:
+                await start_tls(server, client)
+            Holding(server)
+            written = Written(server)
+            server.send(b"250 OK\r\n")
+            closing = asyncio.create_task(server.close(last_words=b"221 Bye\r\n"))
+            assert await receive_exactly(client, 17) == b"250 OK\r\n221 Bye\r\n"
+            assert await client.receive() == b""
+            assert len(written.pieces) == 1
+            await client.close()
+            await closing
+
+    run(talk())
+
+
+def test_an_abort_sends_what_is_held_back_first(run) -> None:
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            holding = Holding(server)
+            server.send(b"421 Bye\r\n")
+            server.abort()
+            assert await client.receive() == b"421 Bye\r\n"
+            for sender in holding.senders:
+                sender.flush()  # there is nothing any more, and no transport to take it
+
+    run(talk())
+
+
 def test_what_a_slow_reader_has_not_taken_is_not_copied(run) -> None:
     body = bytes(32 * 1024 * 1024)
 
