@@ -11,8 +11,8 @@ from tests.kit.clients import MESSAGE, Proxied
 from tests.kit.country_database import country_database
 from tests.kit.dns_server import DnsServer, Fault
 from tests.kit.files import PE, message_with, zipped
-from tests.kit.relay_process import RelayProcess, free_port
-from tests.kit.site import RECIPIENT
+from tests.kit.relay_process import RelayProcess
+from tests.kit.site import RECIPIENT, with_public_listener
 
 LISTED, ALLOWED, CLEAN = "198.51.100.66", "198.51.100.67", "198.51.100.1"
 LISTED_6 = "2001:db8::66"
@@ -115,16 +115,7 @@ def settings(site, upstream, dns, folder, checks):
     (folder / "countries.mmdb").write_bytes(country_database(COUNTRIES))
     checks = checks | {"country_database": "countries.mmdb"}
     made = site.settings(upstream.port, workers=1, dns={"servers": [dns.address]}, checks=checks)
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "off",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-        "policy": ["defaults", "rules.toml"],
-    }
-    made["listener"].append(made["listener"][0] | public)
-    made["route"]["dest.example"] = made["route"]["*"]
-    return made
+    return with_public_listener(made, client_certificate="off", policy=["defaults", "rules.toml"])
 
 
 def send(relay, site, *, peer=CLEAN, hello="mx.clean.example", sender="a@clean.example",

@@ -9,8 +9,8 @@ import pytest
 from tests.kit import clients
 from tests.kit.clients import MESSAGE, Proxied
 from tests.kit.dns_server import DnsServer
-from tests.kit.relay_process import RelayProcess, free_port
-from tests.kit.site import RECIPIENT, SENDER
+from tests.kit.relay_process import RelayProcess
+from tests.kit.site import RECIPIENT, SENDER, with_public_listener
 
 MANUAL = (Path(__file__).parents[2] / "docs/policy.md").read_text()
 LISTED, CLEAN = "198.51.100.66", "198.51.100.67"
@@ -78,15 +78,7 @@ def public(site, upstream, tmp_path_factory):
         settings = site.settings(
             upstream.port, dns={"servers": [dns.address]}, checks={"dnsbl": {"list": lists}}
         )
-        strangers = {
-            "name": "public",
-            "address": f"127.0.0.1:{free_port()}",
-            "client_certificate": "optional",
-            "proxy_protocol_from": ["127.0.0.0/8"],
-            "policy": ["defaults", "policy/own.toml"],
-        }
-        settings["listener"].append(settings["listener"][0] | strangers)
-        settings["route"]["dest.example"] = settings["route"]["*"]
+        with_public_listener(settings, policy=["defaults", "policy/own.toml"])
         folder = tmp_path_factory.mktemp("public")
         with started(folder, settings, edition("Public edge"), site.allowlist()) as running:
             yield running

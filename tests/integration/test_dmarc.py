@@ -16,7 +16,8 @@ from tests.kit.checks import Offloading
 from tests.kit.clients import Proxied, transact
 from tests.kit.dkim import record, rsa_key, signed
 from tests.kit.dns_server import DnsServer, Fault
-from tests.kit.relay_process import RelayProcess, free_port
+from tests.kit.relay_process import RelayProcess
+from tests.kit.site import with_public_listener
 from tests.kit.zones import FakeResolver
 
 KEY = record(rsa_key())
@@ -106,15 +107,7 @@ def start(site, upstream, dns, folder, policy, **more):
         checks={"arc": {"trusted_sealers": ["lists.example"]}},
         **more,
     )
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "policy": policy,
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(settings["listener"][0] | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
+    with_public_listener(settings, policy=policy)
     return RelayProcess(folder, settings, site.allowlist())
 
 

@@ -17,7 +17,8 @@ from tests.kit.clients import Proxied, transact
 from tests.kit.dkim import pem, record, rsa_key, verified
 from tests.kit.dmarc_report import read_report
 from tests.kit.dns_server import DnsServer
-from tests.kit.relay_process import RelayProcess, free_port, wait_until
+from tests.kit.relay_process import RelayProcess, wait_until
+from tests.kit.site import with_public_listener
 
 ZONES = {
     "reject.example": {"TXT": "v=spf1 ip4:192.0.2.1 ~all"},
@@ -49,15 +50,7 @@ def settings_with(site, upstream, dns, folder, *, use, **more):
         dkim={"key": [{"domain": "edge.example", "selector": "s1", "key": str(key), "use": use}]},
         **more,
     )
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(settings["listener"][0] | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
-    return settings
+    return with_public_listener(settings)
 
 
 def send(relay, site, address, sender="a@reject.example"):

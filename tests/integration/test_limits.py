@@ -10,8 +10,8 @@ import pytest
 
 from tests.kit import clients
 from tests.kit.clients import Proxied
-from tests.kit.relay_process import RelayProcess, free_port, wait_until
-from tests.kit.site import SENDER
+from tests.kit.relay_process import RelayProcess, wait_until
+from tests.kit.site import SENDER, with_public_listener
 
 LIMITS = """
 [[limit]]
@@ -129,14 +129,7 @@ rate = ["3/1d"]
 def public(site, upstream, tmp_path):
     (tmp_path / "limits.toml").write_text(COUNTED)
     settings = site.settings(upstream.port, listener={"policy": ["defaults", "limits.toml"]})
-    strangers = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(settings["listener"][0] | strangers)
-    settings["route"]["dest.example"] = settings["route"]["*"]
+    with_public_listener(settings)
     with RelayProcess(tmp_path, settings, site.allowlist()) as running:
         yield running
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.kit import clients
 from tests.kit.clients import MESSAGE, Answer, Proxied
-from tests.kit.relay_process import RelayProcess, free_port, wait_until
-from tests.kit.site import RECIPIENT, SENDER
+from tests.kit.relay_process import RelayProcess, wait_until
+from tests.kit.site import RECIPIENT, SENDER, with_public_listener
 
 RULES = """
 [lists.partners]
@@ -224,15 +224,7 @@ def relay(site, upstream, tmp_path_factory):
         upstream.port,
         listener={"policy": ["defaults", "policy/rules.toml"]},
     )
-    partners = settings["listener"][0]
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(partners | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
+    with_public_listener(settings)
     allowlist = site.allowlist() + (
         f'[[identity]]\nname = "other"\npins = ["{site.unpinned.pin}"]\nheader_from = "any"\n'
         'policy = ["policy/other.toml"]\n'

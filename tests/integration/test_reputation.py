@@ -15,8 +15,8 @@ from relay.state.sqlite import SqliteStore
 from tests.kit import clients
 from tests.kit.client_hello import client_hello, in_records
 from tests.kit.clients import Proxied
-from tests.kit.relay_process import RelayProcess, free_port, wait_until
-from tests.kit.site import SENDER
+from tests.kit.relay_process import RelayProcess, wait_until
+from tests.kit.site import SENDER, with_public_listener
 
 RULES = """
 [[rule]]
@@ -38,14 +38,7 @@ def relay(site, upstream, tmp_path):
         checks={"reputation": {"half_life": {"network": "3s"}}},
         policy={"exempt": ["203.0.113.0/24"]},
     )
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(settings["listener"][0] | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
+    with_public_listener(settings)
     with RelayProcess(tmp_path, settings, site.allowlist()) as running:
         yield running
 

@@ -6,8 +6,8 @@ import pytest
 
 from tests.kit import clients
 from tests.kit.clients import MESSAGE, Answer, Proxied
-from tests.kit.relay_process import RelayProcess, free_port
-from tests.kit.site import RECIPIENT
+from tests.kit.relay_process import RelayProcess
+from tests.kit.site import RECIPIENT, with_public_listener
 
 HEAD = """
 [lists.blocked]
@@ -66,14 +66,7 @@ def relay(site, upstream, tmp_path_factory):
     folder = tmp_path_factory.mktemp("rules")
     (folder / "rules.toml").write_text(toml())
     settings = site.settings(upstream.port, listener={"policy": ["rules.toml"]})
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(settings["listener"][0] | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
+    with_public_listener(settings)
     with RelayProcess(folder, settings, site.allowlist('header_from = "any"\n')) as running:
         yield running
 

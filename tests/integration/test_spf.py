@@ -5,8 +5,8 @@ import pytest
 from tests.kit import clients
 from tests.kit.clients import Proxied
 from tests.kit.dns_server import DnsServer, Fault
-from tests.kit.relay_process import RelayProcess, free_port
-from tests.kit.site import RECIPIENT
+from tests.kit.relay_process import RelayProcess
+from tests.kit.site import RECIPIENT, with_public_listener
 
 ZONES = {
     "strict.example": {"TXT": "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 -all"},
@@ -32,15 +32,7 @@ def relay(zones, site, upstream, tmp_path_factory):
     settings = site.settings(
         upstream.port, dns={"servers": [zones.address], "timeout": "200ms", "attempts": 2}
     )
-    (partners,) = settings["listener"]
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "optional",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(partners | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
+    with_public_listener(settings)
     with RelayProcess(tmp_path_factory.mktemp("relay"), settings, site.allowlist()) as running:
         yield running
 

@@ -10,7 +10,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.kit import clients
-from tests.kit.relay_process import RelayProcess, free_port
+from tests.kit.relay_process import RelayProcess
+from tests.kit.site import with_public_listener
 
 if TYPE_CHECKING:
     import smtplib
@@ -71,15 +72,7 @@ def _settings(
     listener = {"policy": ["defaults", "rules.toml"]}
     settings = site.settings(upstream_port, listener=listener, state=dict(state))
     settings["hostname"] = hostname
-    public = {
-        "name": "public",
-        "address": f"127.0.0.1:{free_port()}",
-        "client_certificate": "off",
-        "proxy_protocol_from": ["127.0.0.0/8"],
-    }
-    settings["listener"].append(settings["listener"][0] | public)
-    settings["route"]["dest.example"] = settings["route"]["*"]
-    return settings
+    return with_public_listener(settings, client_certificate="off")
 
 
 @contextlib.contextmanager

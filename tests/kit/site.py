@@ -99,3 +99,19 @@ class Site:
         if client is not None:
             context.load_cert_chain(client.chain, client.key)
         return context
+
+
+def with_public_listener(settings: dict[str, Any], **listener: Any) -> dict[str, Any]:
+    """Add a listener that anybody may use, like the one that is there but for what is given.
+
+    A proxy on loopback tells who speaks, and mail for `DOMAIN` has a route.
+    """
+    public = {
+        "name": "public",
+        "address": f"127.0.0.1:{free_port()}",
+        "client_certificate": "optional",
+        "proxy_protocol_from": ["127.0.0.0/8"],
+    }
+    settings["listener"].append(settings["listener"][0] | public | listener)
+    settings["route"][DOMAIN] = settings["route"]["*"]
+    return settings
