@@ -12,9 +12,9 @@ from relay.policy.facts import Fact, FactType, Stage
 from relay.settings.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from relay.model import Address, Identity, Tier
+    from relay.model import Tier
     from relay.policy.case import Case
     from relay.policy.check import Tools
     from relay.policy.facts import Value
@@ -105,32 +105,27 @@ class IdentityCheck:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-
-    def report(self, case: Case, stage: Stage, _wanted: frozenset[str]) -> Mapping[str, Value]:
-        """Return all facts of a stage."""
-        identity = case.identity
-        if stage is Stage.SENDER:
-            sender = case.sender.address if case.sender else None
-            return {"identity.may_send": identity is None or may_send(identity, sender)}
-        if stage is Stage.RECIPIENT:
-            assert case.recipient is not None
-            reachable = identity is None or may_reach(identity, case.recipient.address)
-            return {"identity.may_reach": reachable}
-        if stage is Stage.MESSAGE:
-            return {
-                "identity.may_write": identity is None or _may_write(identity, case.authors),
-                "identity.authors": tuple(map(str, case.authors or ())),
-            }
-        return {
-            **foreseen(identity.tier if identity else None),
-            "identity.name": identity.name if identity else "",
-            "identity.status": case.decision.status.value if case.decision else "",
-            "identity.age_days": self._age_days(case, identity) if identity else 0,
-            "identity.may_connect": identity is None or _may_connect(identity, case),
+        self._of: Mapping[str, Callable[[Case], Value]] = {
+            "identity.known": lambda case: case.identity is not None,
+            "identity.name": lambda case: case.identity.name if case.identity else "",
+            "identity.tier": lambda case: case.identity.tier.value if case.identity else "",
+            "identity.status": lambda case: case.decision.status.value if case.decision else "",
+            "identity.age_days": self._age_days,
+            "identity.may_connect": _may_connect,
+            "identity.may_send": _may_send,
+            "identity.may_reach": _may_reach,
+            "identity.may_write": _may_write,
+            "identity.authors": lambda case: tuple(map(str, case.authors or ())),
         }
 
-    def _age_days(self, case: Case, identity: Identity) -> int:
-        since = identity.not_before
+    def report(self, case: Case, _stage: Stage, wanted: frozenset[str]) -> Mapping[str, Value]:
+        """Return the wanted facts, and no others: rules ask for two or three of them."""
+        return {name: self._of[name](case) for name in wanted}
+
+    def _age_days(self, case: Case) -> int:
+        if case.identity is None:
+            return 0
+        since = case.identity.not_before
         if since is None and case.tls is not None and case.tls.certificates:
             since = case.tls.certificates[0].not_before
         if since is None:
@@ -138,16 +133,28 @@ class IdentityCheck:
         return max(0, int((self._clock.now() - since).total_seconds() // _DAY_SECONDS))
 
 
-def _may_connect(identity: Identity, case: Case) -> bool:
-    if identity.networks is None:
+def _may_connect(case: Case) -> bool:
+    identity = case.identity
+    if identity is None or identity.networks is None:
         return True
     address = case.peer.ip
     # A Unix socket has no address: an identity bound to networks can't come from there.
     return address is not None and may_connect_from(identity, address)
 
 
-def _may_write(identity: Identity, authors: tuple[Address, ...] | None) -> bool:
-    if identity.senders is None or identity.header_from == "any":
+def _may_send(case: Case) -> bool:
+    sender = case.sender.address if case.sender else None
+    return case.identity is None or may_send(case.identity, sender)
+
+
+def _may_reach(case: Case) -> bool:
+    assert case.recipient is not None
+    return case.identity is None or may_reach(case.identity, case.recipient.address)
+
+
+def _may_write(case: Case) -> bool:
+    identity, authors = case.identity, case.authors
+    if identity is None or identity.senders is None or identity.header_from == "any":
         return True
     # No author, two From fields or one that can't be read: nobody has vouched for it.
     return bool(authors) and all(may_send(identity, author) for author in authors or ())

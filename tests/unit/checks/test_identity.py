@@ -35,7 +35,8 @@ clock = FakeClock()
 
 def report(stage, who=ACME, **known):
     case = Case(**({"peer": Endpoint("192.0.2.1", 25), "listener": "x", "identity": who} | known))
-    return identity.build(identity.Settings(), tools(clock=clock)).report(case, stage, frozenset())
+    wanted = frozenset(fact.name for fact in identity.FACTS if fact.stage is stage)
+    return identity.build(identity.Settings(), tools(clock=clock)).report(case, stage, wanted)
 
 
 def test_nobody():
@@ -46,6 +47,14 @@ def test_nobody():
         "identity.status": "",
         "identity.age_days": 0,
         "identity.may_connect": True,
+    }
+
+
+def test_only_what_is_asked_for_is_found_out():
+    case = Case(Endpoint("192.0.2.1", 25), "x", identity=ACME)
+    check = identity.build(identity.Settings(), tools(clock=clock))
+    assert check.report(case, Stage.HELLO, frozenset({"identity.name"})) == {
+        "identity.name": "acme"
     }
 
 

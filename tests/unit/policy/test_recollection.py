@@ -35,13 +35,14 @@ def reported(case, stage):
     checks = catalogue.build_checks(settings, tools)
     found = {}
     for name in ("listener", "peer", "hello", "tls", "identity", "sender", "recipient"):
-        check, stages = checks[name], {f.stage for f in catalogue.facts().values() if f.name.startswith(f"{name}.")}  # fmt: skip
-        for each in stages:
-            if list(Stage).index(each) <= list(Stage).index(stage):
-                if isinstance(check, WaitingCheck):
-                    found |= asyncio.run(check.gather(case, each, frozenset()))
-                else:
-                    found |= check.report(case, each, frozenset())
+        check = checks[name]
+        declared = [f for f in catalogue.facts().values() if f.name.startswith(f"{name}.")]
+        for each in list(Stage)[: list(Stage).index(stage) + 1]:
+            wanted = frozenset(fact.name for fact in declared if fact.stage is each)
+            if wanted and isinstance(check, WaitingCheck):
+                found |= asyncio.run(check.gather(case, each, frozenset()))  # no DNS
+            elif wanted:
+                found |= check.report(case, each, wanted)
     return found
 
 
