@@ -19,7 +19,7 @@ from relay.model import Endpoint, Score, TrustStatus
 from relay.pki.patterns import canonical_domain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from relay.model import TlsFacts
     from relay.policy.case import Case
@@ -174,10 +174,8 @@ class Ledger:
         weight = self._weights[event]
         if not weight:
             return
-        name_of = credit_of if weight > 0 else debit_of
-        for subject in self._responsible(case):
-            half_life = self._half_lives[subject.kind]
-            self._outbox.add_score(Score(name_of(subject), abs(weight), half_life))
+        for kind, name in self._responsible(case):
+            self._outbox.add_score(_score(kind, name, weight, self._half_lives[kind]))
 
     def count(self, count: Count, case: Case) -> None:
         """Charge the limits on what is counted when it happens, as far as they were asked for."""
@@ -206,18 +204,26 @@ class Ledger:
             self.note(event, case)
         return tuple(found)
 
-    def _responsible(self, case: Case) -> Iterator[Subject]:
+    def _responsible(self, case: Case) -> list[tuple[SubjectKind, str]]:
         identity = case.identity
         if identity is not None:
-            yield Subject(SubjectKind.IDENTITY, identity.name)
+            found = [(SubjectKind.IDENTITY, identity.name)]
         elif not case.peer.is_local and not self._is_exempt(case.peer):
-            yield Subject(SubjectKind.NETWORK, network_of(case.peer))
+            found = [(SubjectKind.NETWORK, network_of(case.peer))]
             if ja4 := _ja4(case):
-                yield Subject(SubjectKind.JA4, ja4)
+                found.append((SubjectKind.JA4, ja4))
         else:
-            return
+            return []
         if (identity or case.facts.get("spf.result") == "pass") and (sender := _sender(case)):
-            yield Subject(SubjectKind.SENDER, sender)
+            found.append((SubjectKind.SENDER, sender))
+        return found
+
+
+@lru_cache(maxsize=4096)  # who sends much is noted with each message
+def _score(kind: SubjectKind, name: str, weight: float, half_life: float) -> Score:
+    subject = Subject(kind, name)
+    name_of_sum = credit_of(subject) if weight > 0 else debit_of(subject)
+    return Score(name_of_sum, abs(weight), half_life)
 
 
 _OLD: Final = frozenset({"TLSv1.1", "TLSv1.0", "SSLv3", "SSLv2"})

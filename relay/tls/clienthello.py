@@ -75,19 +75,17 @@ class ClientHello:
     extensions: tuple[int, ...] = ()
     ja4: str = field(init=False, repr=False, compare=False)
     """The JA4 fingerprint for TLS over TCP, as FoxIO defines it."""
+    fallback_scsv: bool = field(init=False, repr=False, compare=False)
+    """Whether the client says that it has come back with less than it can (RFC 7507)."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ja4", _ja4(self))
+        object.__setattr__(self, "fallback_scsv", _FALLBACK_SCSV in self.ciphers)
 
     @property
     def best_version(self) -> str:
         """The highest version offered; "" if we know none of them."""
         return self.versions[0] if self.versions else ""
-
-    @property
-    def fallback_scsv(self) -> bool:
-        """Whether the client says that it has come back with less than it can (RFC 7507)."""
-        return _FALLBACK_SCSV in self.ciphers
 
 
 class HelloReader:
