@@ -111,12 +111,13 @@ class RateCheck:
         report = case.charged.get(stage)
         if report is not None:
             return report
-        limits, tier = case.limits.get(stage, ()), _tier(case)
-        if not any(limit.rates_for(tier) for limit in limits):
-            return _ROOM[stage]
-        account = self._accounts.get(_units(limits, tier, case.facts))
-        if account is None or not account.take(self._clock.monotonic()):
+        units = _units(case.limits.get(stage, ()), _tier(case), case.facts)
+        if units is None:
             return None
+        if units:
+            account = self._accounts.get(units)
+            if account is None or not account.take(self._clock.monotonic()):
+                return None
         report = case.charged[stage] = _ROOM[stage]
         return report
 
@@ -136,6 +137,8 @@ class RateCheck:
         owners: list[Limit] = []
         charges: list[Charge] = []
         for limit in limits:
+            if not limit.rates_for(tier):
+                continue
             subject = _subject(limit, case.facts)
             if type(subject) is Missing:
                 return dict.fromkeys(_NAMES[stage], subject)
@@ -206,15 +209,22 @@ def _times(charges: tuple[Charge, ...], units: int) -> tuple[Charge, ...]:
     return tuple(charge._replace(cost=units) for charge in charges)
 
 
-def _units(limits: tuple[Limit, ...], tier: str, facts: Mapping[str, Value]) -> tuple[Charge, ...]:
-    """One unit of each limit; empty if that is not what it is about, or not known yet."""
-    charges: list[Charge] = []
+def _units(
+    limits: tuple[Limit, ...], tier: str, facts: Mapping[str, Value]
+) -> tuple[Charge, ...] | None:
+    """One unit of each limit; None if that is not what it is about, or not known yet."""
+    charges: tuple[Charge, ...] = ()
     for limit in limits:
+        if not limit.rates_for(tier):
+            continue
+        if not limit.is_one_each:
+            return None
         subject = _subject(limit, facts)
-        if not limit.is_one_each or type(subject) is Missing:
-            return ()
-        charges += _charges(limit, tier, subject) if subject else ()
-    return tuple(charges)
+        if type(subject) is Missing:
+            return None
+        if subject:
+            charges += _charges(limit, tier, subject)
+    return charges
 
 
 def _with_cost(charges: tuple[Charge, ...], limit: Limit, case: Case) -> tuple[Charge, ...]:
@@ -253,11 +263,13 @@ _MET_SECONDS: Final = 30 * 86_400.0
 
 def _subject(limit: Limit, facts: Mapping[str, Value]) -> str | Missing:
     """Return whose counter it is; "" if it is nobody's."""
-    values = [facts[name] for name in limit.key]
-    for value in values:
+    parts: list[str] = []
+    for name in limit.key:
+        value = facts[name]
         if type(value) is Missing:
             return value
-    return "|".join(map(_short, values)) if all(values) else ""
+        parts.append(_short(value) if value else "")
+    return "|".join(parts) if all(parts) else ""
 
 
 def _short(value: object) -> str:

@@ -188,12 +188,11 @@ _NEVER: Final = (0.0, 0.0)
 _NOBODY: Final = (math.inf, 0.0)
 
 
-_KINDS: Final = {kind.value: kind for kind in SubjectKind}
+_KINDS: Final = {f"reputation.{kind.value}": kind for kind in SubjectKind}
 
 
 def _subject(fact: str, case: Case) -> Subject:
-    word = fact.partition(".")[2]
-    if word == "score":
-        word = SubjectKind.IDENTITY if case.identity else SubjectKind.NETWORK
-    kind = _KINDS[word]
+    kind = _KINDS.get(fact)
+    if kind is None:  # reputation.score
+        kind = SubjectKind.IDENTITY if case.identity else SubjectKind.NETWORK
     return Subject(kind, subject_of(kind, case))

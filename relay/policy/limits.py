@@ -64,6 +64,7 @@ _COUNTED_AT: Final = {
 
 
 _NOT_PLAIN: Final = frozenset({Count.HANDSHAKES, Count.REJECTED_COMMANDS, Count.BYTES})
+_ONE_EACH: Final = frozenset(Count) - _NOT_PLAIN - {Count.NEW_RECIPIENTS}
 
 
 class Rate(NamedTuple):
@@ -92,7 +93,7 @@ class Limit:
     @property
     def is_one_each(self) -> bool:
         """Whether that is known without asking what was counted before."""
-        return self.is_plain and self.count is not Count.NEW_RECIPIENTS
+        return self.count in _ONE_EACH
 
     def rates_for(self, tier: str) -> tuple[Rate, ...]:
         """Return what holds for clients of a tier; nothing: they are not limited."""
