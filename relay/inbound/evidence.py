@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from relay.inbound.transaction import Transaction
     from relay.model import Delivery, Restriction, TlsFacts, TrustDecision
     from relay.policy.case import Case
-    from relay.policy.facts import Facts, Stage, Value
+    from relay.policy.facts import Stage, Value
     from relay.policy.ledger import Event
     from relay.smtp.replies import Reply
     from relay.tls.clienthello import ClientHello
@@ -67,7 +67,9 @@ def downgraded(downgrades: Sequence[Event]) -> Fields:
 
 
 def judged(
-    facts: Mapping[str, Value], shadow: Sequence[str], recipients: Sequence[Facts] = ()
+    facts: Mapping[str, Value],
+    shadow: Sequence[str],
+    recipients: Sequence[Mapping[str, Value]] = (),
 ) -> Fields:
     """Return what a decision of the policy rests on, so that it can be made again."""
     fields: Fields = {}

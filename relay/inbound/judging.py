@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from relay.policy.verdict import Verdict
     from relay.ports import AuditSink
 
+    Marks = list[tuple[Stage, Verdict]]  # compliant verdicts with tags or shadow rules
+    Greeting = tuple[Facts, Marks]  # what hangs on it
+
 __all__ = ["Judging", "Panel"]
 
 _OF_CONNECTION: Final = frozenset({Stage.CONNECT, Stage.HELLO})
@@ -87,44 +90,44 @@ class Judging:
         self._transaction: Facts = Facts()
         self._recipient: Facts = Facts()
         self._recipient_verdict = COMPLIANT
-        self._marks: list[
-            tuple[Stage, Verdict]
-        ] = []  # compliant verdicts with tags or shadow rules
-        self.recipients: list[Facts] = []  # the facts of each recipient that was accepted
+        self._marks: Marks = []
+        self.recipients: list[dict[str, Value]] = []  # the facts of each that was accepted
 
     # --- what the session says --------------------------------------------------------------
 
-    def greeted(self) -> Callable[[], None]:
+    def greeted(self) -> Greeting:
         """Forget what is about the greeting or the identity: there is another one.
 
         Returns:
-            What brings it back, should the greeting be refused: then the one before still counts.
+            What `bring_back` takes should the greeting be refused: then the one before still counts.
         """
         earlier = self._connection, self._marks
-
-        def bring_back() -> None:
-            self._connection, self._marks = earlier
-
-        facts = self._panel.facts
-        self._connection = Facts(
-            {n: v for n, v in self._connection.items() if facts[n].stage is Stage.CONNECT}
-        )
+        facts, kept = self._panel.facts, Facts()
+        for name, value in self._connection.items():
+            if facts[name].stage is Stage.CONNECT:
+                kept[name] = value
+        self._connection = kept
         if self._marks:
             self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
-        return bring_back
+        return earlier
+
+    def bring_back(self, earlier: Greeting) -> None:
+        """Go on with what was known of an earlier greeting."""
+        self._connection, self._marks = earlier
 
     def begin_transaction(self) -> None:
         """Forget what was about the last transaction."""
-        self._transaction = Facts(
-            {n: value for n, value in self._connection.items() if type(value) is not Missing}
-        )
+        self._transaction = known = Facts()
+        for name, value in self._connection.items():
+            if type(value) is not Missing:
+                known[name] = value
         self.recipients = []
         if self._marks:
             self._marks = [each for each in self._marks if each[0] in _OF_CONNECTION]
 
     def recipient_accepted(self) -> None:
         """Keep what was found out of the recipient judged last: it belongs to the message."""
-        own = Facts({n: v for n, v in self._recipient.items() if n not in self._transaction})
+        own = {n: v for n, v in self._recipient.items() if n not in self._transaction}
         if own:
             self.recipients.append(own)
         if self._recipient_verdict is not COMPLIANT:
@@ -147,9 +150,10 @@ class Judging:
             facts = self._transaction
         facts.update(plan.given)
         case.facts, case.limits = facts, engine.limits
-        outcome = plan.judge(facts)
-        while outcome.pending:
-            needs = engine.askable(outcome.pending, facts) if engine.limits else outcome.pending
+        outcome = plan.begin(facts)
+        while needs := outcome.pending:
+            if plan.is_limited:
+                needs = engine.askable(needs, facts)
             if not self._ask_ready(needs, facts):
                 await self._ask_waiting(needs, facts)
             outcome = plan.judge(facts)
@@ -174,12 +178,12 @@ class Judging:
     @property
     def tags(self) -> tuple[tuple[str, str], ...]:
         """The header fields to add to the message."""
-        return tuple(tag for _, verdict in self._marks for tag in verdict.tags)
+        return tuple([tag for _, verdict in self._marks for tag in verdict.tags])
 
     @property
     def shadow(self) -> tuple[str, ...]:
         """The rules in shadow mode that would have had a say."""
-        return tuple(name for _, verdict in self._marks for name in verdict.shadow)
+        return tuple([name for _, verdict in self._marks for name in verdict.shadow])
 
     def facts(self, stage: Stage) -> Facts:
         """What has been found out for a decision at a stage: the facts that rules have named."""
@@ -209,17 +213,18 @@ class Judging:
         earliest = None
         at_once, case = self._panel.at_once, self._case
         for need in needs:
-            if earliest is not None and need.stage is not earliest:
+            prefix, stage, wanted = need
+            if earliest is not None and stage is not earliest:
                 break
-            ask = at_once.get(need.prefix)
+            ask = at_once.get(prefix)
             if ask is None:
                 continue
             try:
-                report = ask(case, need.stage, need.facts)
+                report = ask(case, stage, wanted)
             except Exception as error:  # noqa: BLE001  whatever it is, it is ours, and says nothing of the mail
                 report = self._failed(need, error)
             if report is not None:
-                earliest = need.stage
+                earliest = stage
                 self._keep(need, report, facts)
         return earliest is not None
 

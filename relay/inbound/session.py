@@ -395,11 +395,11 @@ class Session:
 
     async def _on_hello(self, event: events.Hello) -> None:
         earlier, self._case.hello = self._case.hello, event.name
-        bring_back = self._judging.greeted()
+        earlier_greeting = self._judging.greeted()
         if await self._is_greeting_refused(event):
             # RFC 5321 4.1.4: all stays as it was before, the transaction too
             self._case.hello = earlier
-            bring_back()
+            self._judging.bring_back(earlier_greeting)
             return
         self._forget_transaction()
         self._origin = self._client = None

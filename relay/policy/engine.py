@@ -43,6 +43,7 @@ UNAVAILABLE: Final = Reply(451, "4.3.0", ("This can't be checked now, try again 
 _NOT_FOUND_OUT: Final = Missing("not found out")
 _NOTHING_GIVEN: Final[Mapping[str, Value]] = MappingProxyType({})
 _STAGES: Final = tuple(Stage)
+_LIMITED: Final = "rate."
 _MAX_REMEMBERED: Final = 1024
 _JOINED_RULES: Final = 32
 """How many conditions are asked at once: CEL limits how deep an expression may be nested."""
@@ -142,7 +143,17 @@ class Plan:
     one, which is done if any may hold.
     """
 
-    __slots__ = ("_conditions", "_joined", "_language", "_memory", "_names", "given")
+    __slots__ = (
+        "_asked",
+        "_beginning",
+        "_conditions",
+        "_joined",
+        "_language",
+        "_memory",
+        "_names",
+        "given",
+        "is_limited",
+    )
 
     def __init__(
         self, rules: tuple[Rule, ...], language: Language, given: Mapping[str, Value]
@@ -159,7 +170,19 @@ class Plan:
             for start in range(0, len(rules), _JOINED_RULES)
         )
         self._language = language
-        self._memory: _Memory[Outcome] = _Memory(self._names - self.given.keys())
+        self._asked = self._names - self.given.keys()
+        self._memory: _Memory[Outcome] = _Memory(self._asked)
+        self._beginning: Outcome | None = None
+        self.is_limited = any(name.startswith(_LIMITED) for name in self._asked)
+        """Whether it hangs on limits: those are charged in an order of their own (`Engine.askable`)."""
+
+    def begin(self, facts: Facts) -> Outcome:
+        """As `judge`, for the first time in a case: while nothing is known, the same is pending."""
+        if not facts.keys().isdisjoint(self._asked):
+            return self.judge(facts)
+        if self._beginning is None:
+            self._beginning = self.judge(facts)
+        return self._beginning
 
     def judge(self, facts: Facts) -> Outcome:
         """Ask the rules; what the outcome depends on and nobody has asked for yet is `pending`.
