@@ -141,17 +141,22 @@ class Records:
         """
         private = self._private
         tls, bio = private._ssl, private._into_ssl
-        if data and _LIBRARY.BIO_write(bio, _pointer(data), len(data)) < 0:
-            raise MemoryError
-        # OpenSSL fetches record by record, and a record fits into the buffer: when the BIO is
-        # empty, nothing is left inside either.
-        while _LIBRARY.BIO_get_mem_data(bio, _NULL):
+        if data:
+            if _LIBRARY.BIO_write(bio, _pointer(data), len(data)) < 0:
+                raise MemoryError
+        elif not _held_bytes(bio):
+            return
+        has_more = True
+        while has_more:
             size = _LIBRARY.SSL_read(tls, _SCRATCH, _RECORD_BYTES)
             if size <= 0:
                 if _LIBRARY.SSL_get_error(tls, size) != _LIBRARY.SSL_ERROR_WANT_READ:
                     private._raise_ssl_error(tls, size)
                 return
             plain.append(_FFI.unpack(_SCRATCH, size))
+            # OpenSSL fetches record by record, and a record fits into the buffer: when the BIO is
+            # empty, nothing is left inside either.
+            has_more = _LIBRARY.BIO_get_mem_data(bio, _NULL)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Put bytes of the peer where the handshake finds them."""
@@ -169,7 +174,7 @@ class Records:
         if size <= 0:
             private._raise_ssl_error(private._ssl, size)
         size = _LIBRARY.BIO_read(private._from_ssl, _SCRATCH, _SCRATCH_BYTES)
-        sealed = cast("bytes", _FFI.unpack(_SCRATCH, size))
+        sealed: bytes = _FFI.unpack(_SCRATCH, size)
         return sealed if size < _SCRATCH_BYTES else sealed + _take_all(private._from_ssl)
 
     def outgoing(self) -> bytes:
@@ -233,7 +238,7 @@ def _take_all(bio: Any) -> bytes:
     size = _LIBRARY.BIO_read(bio, _SCRATCH, _SCRATCH_BYTES)
     if size <= 0:
         return b""
-    taken = cast("bytes", _FFI.unpack(_SCRATCH, size))
+    taken: bytes = _FFI.unpack(_SCRATCH, size)
     return taken if size < _SCRATCH_BYTES else taken + _take_all(bio)
 
 

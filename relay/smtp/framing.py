@@ -80,6 +80,9 @@ class InputBuffer:
         A line longer than `max_bytes` is dropped as it comes and reported once it ends.
         """
         data, start = self._data, self._position
+        if start == len(data):
+            self.clear()
+            return None
         end = data.find(b"\n", start)
         if end < 0:
             return self._keep_partial_line(max_bytes)

@@ -342,7 +342,8 @@ class ServerEngine:
             return self._need_data()
         if isinstance(found, Fault):
             return self._tell(found)
-        return self._command(*found)
+        command, argument = found
+        return self._command(command, argument)
 
     def _command(self, command: Command, argument: bytes) -> Event | None:
         if command in LAST_IN_GROUP and self._input:
