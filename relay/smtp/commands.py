@@ -64,7 +64,8 @@ _FOREIGN_VERBS: Final = frozenset(
 """Commands of other protocols: a browser led astray, perhaps."""
 
 
-_TLS_HANDSHAKE = 0x16  # RFC 8446 5.1: the type of the record that a TLS client sends first
+_NUL: Final = 0
+_TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the type of the record that a TLS client sends first
 
 
 CommandLine = tuple[Command, bytes]
@@ -87,7 +88,7 @@ def next_command(source: InputBuffer, max_bytes: int) -> CommandLine | Fault | N
 
 def parse_command(line: bytes) -> CommandLine | Fault:
     """Split a line into the command, in any case, and its argument; blanks at the end don't count."""
-    if b"\0" in line:
+    if _NUL in line:
         return replies.NUL_IN_COMMAND
     verb, _, argument = line.rstrip(b" \t").partition(b" ")
     verb = verb.upper()
