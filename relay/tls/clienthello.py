@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Final
 
 __all__ = ["MAX_HELLO_BYTES", "ClientHello", "HelloReader", "MalformedHello"]
 
@@ -28,6 +28,7 @@ _MAX_SHARED_BYTES: Final = 4096
 _SESSION_ID_AT: Final = 2 + 32  # behind the version and the random bytes
 _NO_HASH: Final = "000000000000"
 
+_EXTENSION_HEAD: Final = struct.Struct(">HH")
 _SERVER_NAME: Final = 0
 _SUPPORTED_GROUPS: Final = 10
 _SIGNATURE_ALGORITHMS: Final = 13
@@ -190,9 +191,7 @@ def _parse(body: bytes) -> ClientHello:
     if end != len(body):
         raise MalformedHello("a ClientHello with bytes after its end")
     read = _read_shared if len(body) <= _MAX_SHARED_BYTES else _read
-    return read(
-        _RawOffer(legacy, ciphers, tuple(extensions), *map(extensions.get, _READ_EXTENSIONS))
-    )
+    return read(legacy, ciphers, tuple(extensions), tuple(map(extensions.get, _READ_EXTENSIONS)))
 
 
 _READ_EXTENSIONS: Final = (
@@ -204,28 +203,19 @@ _READ_EXTENSIONS: Final = (
 )
 
 
-class _RawOffer(NamedTuple):
-    """What of a ClientHello we read: all but keys, tickets and random numbers."""
-
-    legacy_version: int
-    ciphers: bytes
-    extensions: tuple[int, ...]
-    versions: bytes | None
-    groups: bytes | None
-    signature_algorithms: bytes | None
-    server_name: bytes | None
-    alpn: bytes | None
-
-
-def _read(raw: _RawOffer) -> ClientHello:
+def _read(
+    legacy: int, ciphers: bytes, extensions: tuple[int, ...], contents: tuple[bytes | None, ...]
+) -> ClientHello:
+    """Read all but keys, tickets and random numbers; `contents` are those of `_READ_EXTENSIONS`."""
+    versions, groups, signature_algorithms, server_name, alpn = contents
     return ClientHello(
-        versions=_versions(raw.versions, raw.legacy_version),
-        ciphers=_numbers(raw.ciphers),
-        groups=_number_list(raw.groups),
-        signature_algorithms=_number_list(raw.signature_algorithms),
-        server_name=_server_name(raw.server_name),
-        alpn=_alpn(raw.alpn),
-        extensions=tuple([each for each in raw.extensions if each not in _GREASE]),
+        versions=_versions(versions, legacy),
+        ciphers=_numbers(ciphers),
+        groups=_number_list(groups),
+        signature_algorithms=_number_list(signature_algorithms),
+        server_name=_server_name(server_name),
+        alpn=_alpn(alpn),
+        extensions=tuple([each for each in extensions if each not in _GREASE]),
     )
 
 
@@ -237,16 +227,15 @@ _read_shared = lru_cache(maxsize=256)(_read)
 def _parse_extensions(block: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     position, end = 0, len(block)
-    while position < end:
-        if position + 4 > end:
-            raise MalformedHello("a ClientHello with a wrong length inside")
-        kind, length = struct.unpack_from(">HH", block, position)
-        position += 4 + length
-        if position > end:
-            raise MalformedHello("a ClientHello with a wrong length inside")
+    while position + 4 <= end:
+        kind, length = _EXTENSION_HEAD.unpack_from(block, position)
+        start = position + 4
+        position = start + length
         if kind in found:  # RFC 8446 4.2
             raise MalformedHello("a ClientHello with an extension twice")
-        found[kind] = block[position - length : position]
+        found[kind] = block[start:position]
+    if position != end:
+        raise MalformedHello("a ClientHello with a wrong length inside")
     return found
 
 
