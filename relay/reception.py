@@ -19,7 +19,7 @@ from relay.turns import give_way
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from relay.live_trust import LiveTrust
     from relay.net.stream import TcpStream
@@ -119,18 +119,21 @@ class Reception:
         self._row.connection_opened(address)
         session = Session(stream, listener, self._server_tls[listener.name], self._services)
         self._sessions.add(session)
-        task = self._start(session.run())
-        task.add_done_callback(partial(self._ended, session, address))
-        return task
+        return self._start(session.run(), partial(self._ended, session, address))
 
-    def _ended(self, session: Session, address: str, _: asyncio.Task[None]) -> None:
+    def _ended(self, session: Session, address: str, task: asyncio.Task[None]) -> None:
         self._sessions.discard(session)
         self._row.connection_closed(address)
+        self._tasks.discard(task)
 
-    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _start(
+        self,
+        work: Coroutine[None, None, None],
+        on_end: Callable[[asyncio.Task[None]], None] | None = None,
+    ) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(on_end or self._tasks.discard)
         return task
 
     def _is_full(self, address: str, listener: Listener) -> bool:

@@ -48,7 +48,7 @@ class Restrictions:
 
     def banned(self, address: IPv4Address | IPv6Address | None) -> Restriction | None:
         """Return the ban in force of the smallest network around an address; a Unix socket has none."""
-        if address is None:
+        if address is None or not (self._banned_v4 or self._banned_v6):
             return None
         now, number = self.now, int(address)
         tables = self._banned_v4 if address.version == 4 else self._banned_v6
