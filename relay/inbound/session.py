@@ -96,6 +96,17 @@ class Services:
     sealing: Sealing | None = None
     feedback: Feedback | None = None
     hygiene: Mapping[tuple[str, str], Hygiene] = field(default_factory=dict)
+    of_connection: ServerLimits = field(init=False)
+    """What of the limits one connection is held to."""
+
+    def __post_init__(self) -> None:
+        limits = ServerLimits(
+            max_message_bytes=self.limits.max_message_bytes,
+            max_line_bytes=self.limits.max_line_bytes,
+            max_recipients=self.limits.max_recipients,
+            max_errors=self.limits.max_errors,
+        )
+        object.__setattr__(self, "of_connection", limits)
 
 
 class Session:
@@ -134,15 +145,9 @@ class Session:
         self._listener = listener
         self._tls = tls
         self._services = services
-        limits = services.limits
         self._engine = ServerEngine(
             services.hostname,
-            ServerLimits(
-                max_message_bytes=limits.max_message_bytes,
-                max_line_bytes=limits.max_line_bytes,
-                max_recipients=limits.max_recipients,
-                max_errors=limits.max_errors,
-            ),
+            services.of_connection,
             tls_required=True,
             tls_active=listener.tls == "implicit",
             reference=self.reference,
@@ -317,6 +322,8 @@ class Session:
     def _account_for_message(self) -> None:
         """Claim memory for what has come of it, and grant time for the rest at the agreed rate."""
         services, size = self._services, self._engine.message_bytes
+        if not size:  # the deadline is that of DATA still
+            return
         if self._transaction is not None and not self._transaction.claim(size):
             self._transaction.release()
             self._engine.refuse_message(failures.BUDGET_SPENT)
@@ -504,6 +511,7 @@ class Session:
             self._engine.answer(failures.BUDGET_SPENT)
             return
         self._data_started = self._services.clock.monotonic()
+        self._stream.set_deadline(self._services.timeouts.data)
         self._engine.answer(failures.DATA_GO_AHEAD)
 
     async def _on_message(self, event: events.Message) -> None:
