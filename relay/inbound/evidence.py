@@ -87,7 +87,9 @@ def breach(stage: Stage, facts: Mapping[str, Value], shadow: Sequence[str]) -> F
     return {"stage": stage.value, **judged(facts, shadow)}
 
 
-def _plain(facts: Mapping[str, Value]) -> Fields:
+def _plain(facts: Mapping[str, Value]) -> Mapping[str, object]:
+    if Missing not in map(type, facts.values()):
+        return facts  # mostly so: they are plain as they are
     return {
         name: {"missing": value.reason} if type(value) is Missing else value
         for name, value in facts.items()

@@ -142,7 +142,8 @@ class Judging:
         plan = engine.plans[stage]
         if plan is None:
             return COMPLIANT
-        if stage is Stage.RECIPIENT:
+        is_recipient = stage is Stage.RECIPIENT
+        if is_recipient:
             facts = self._recipient = Facts(self._transaction)
         elif stage in _OF_CONNECTION:
             facts = self._connection
@@ -161,7 +162,7 @@ class Judging:
             verdict = COMPLIANT
         else:
             verdict = await self._put_into_words(engine, outcome, facts)
-        if stage is Stage.RECIPIENT:
+        if is_recipient:
             self._recipient_verdict = verdict
         elif verdict is not COMPLIANT:
             self._marks.append((stage, verdict))
@@ -255,15 +256,16 @@ class Judging:
 
     def _keep(self, need: Need, report: Mapping[str, Value], facts: Facts) -> None:
         """Keep what was wanted, for as long as what it is about lasts."""
-        for name in need.facts:
+        _, stage, wanted = need
+        for name in wanted:
             facts[name] = report.get(name, _NOT_REPORTED)
-        if facts is not self._connection and need.stage in _OF_CONNECTION:
-            found = {name: facts[name] for name in need.facts}
+        if facts is not self._connection and stage in _OF_CONNECTION:
+            found = {name: facts[name] for name in wanted}
             self._transaction.update(found)
             # What could not be found out is asked for again by the next transaction.
             self._connection.update({n: v for n, v in found.items() if type(v) is not Missing})
-        elif facts is self._recipient and need.stage is Stage.SENDER:
-            self._transaction.update({name: facts[name] for name in need.facts})
+        elif facts is self._recipient and stage is Stage.SENDER:
+            self._transaction.update({name: facts[name] for name in wanted})
 
 
 _NOT_REPORTED: Final = Missing("not reported")

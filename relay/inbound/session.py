@@ -621,7 +621,7 @@ class Session:
     async def _is_in_breach(self, stage: Stage) -> bool:
         """Ask the rules of a stage; what breaks one is refused, on record, with what follows."""
         verdict = await self._judging.judge(self._rules(), stage)
-        if stage is Stage.MESSAGE and self._services.feedback is not None:
+        if self._services.feedback is not None and stage is Stage.MESSAGE:
             self._note(verdict.reply)
         if verdict.reply is None:
             return False
