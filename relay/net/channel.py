@@ -80,13 +80,14 @@ class TlsChannel:
 
     def _next_slice(self, inbox: list[bytes | memoryview]) -> bytes | memoryview:
         data = inbox.pop(0)
-        if len(data) > _SLICE_BYTES:
-            view = memoryview(data)
-            inbox.insert(0, view[_SLICE_BYTES:])
-            data = view[:_SLICE_BYTES]
-        if len(data) > _SMALL_BYTES:
-            self.has_grown = self._was_used = True
-        return data
+        if len(data) <= _SMALL_BYTES:
+            return data
+        self.has_grown = self._was_used = True
+        if len(data) <= _SLICE_BYTES:
+            return data
+        view = memoryview(data)
+        inbox.insert(0, view[_SLICE_BYTES:])
+        return view[:_SLICE_BYTES]
 
     def decrypt(self, inbox: list[bytes | memoryview]) -> bytes:
         """Return all plain bytes of what has been received, emptying `inbox`.

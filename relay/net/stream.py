@@ -327,14 +327,11 @@ class TcpStream(asyncio.Protocol):
         self._sending = False
 
     def _write(self, data: bytes | memoryview) -> None:
-        if not data:
-            return
-        if self._channel is None:
-            self._hold(data)
-            return
-        sealed = self._channel.encrypt(data)
-        self._problem = self._problem or self._channel.problem
-        self._hold(sealed)
+        channel = self._channel
+        if channel is not None and data:
+            data = channel.encrypt(data)
+            self._problem = self._problem or channel.problem
+        self._hold(data)
 
     def _ship(self, channel: TlsChannel) -> None:
         """Send what TLS has for the peer."""

@@ -208,7 +208,7 @@ class Content:
     def _flush_small(self) -> None:
         if self._small and self._kept is not None:
             self._kept.append(bytes(self._small))
-            self._small = bytearray()
+            self._small.clear()
 
     def _measure_lines(self, piece: bytes) -> None:
         """Look for a line over the limit; `_column` is how far the line at the border has come."""
@@ -243,7 +243,7 @@ class Content:
     def drop(self) -> None:
         """Keep nothing of it, now and later."""
         self._kept = None
-        self._small = bytearray()
+        self._small.clear()
         self.kept_bytes = 0
 
     def take_body(self) -> bytes:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AFTER_REFUSAL", "LAST_IN_GROUP", "WITHOUT_ARGUMENT", "objection"]
 
+_STARTTLS: Final = Command.STARTTLS  # looked up once: see server.py
 # RFC 3207 4, and HELP, which tells nothing.
 _BEFORE_TLS: Final = frozenset(
     {Command.EHLO, Command.HELO, Command.STARTTLS, Command.NOOP, Command.HELP, Command.QUIT}
@@ -69,10 +70,10 @@ def objection(
     """Say why the command may not come now, whatever its argument; None: it may."""
     if tls_required and not tls_active and command not in _BEFORE_TLS:
         return replies.NEEDS_STARTTLS
-    if command is Command.STARTTLS and tls_active:
+    if command is _STARTTLS and tls_active:
         return replies.TLS_ACTIVE_ALREADY
     if command not in TRANSITIONS[state]:
         return _OUT_OF_SEQUENCE.get(state, {}).get(command) or _ANYTHING_ELSE[state]
-    if command is Command.STARTTLS and not offered.starttls:
+    if command is _STARTTLS and not offered.starttls:
         return replies.TLS_NOT_OFFERED
     return None
