@@ -5,7 +5,6 @@ Pure formatting, for a peer with given extensions. It must not know what was ans
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from relay.smtp.replies import Reply
@@ -175,9 +174,6 @@ def in_blocks(chunks: Iterable[Octets]) -> Iterator[bytes]:
                 yield bytes(chunk[start : start + BLOCK_BYTES])
 
 
-_LINE_STARTS_WITH_DOT = re.compile(rb"\r\n\.")
-
-
 def dot_stuffed(chunks: Iterable[Octets]) -> Iterator[bytes]:
     """Give a message as DATA wants it: dots stuffed, CRLF at the end, then the final dot.
 
@@ -193,7 +189,7 @@ def dot_stuffed(chunks: Iterable[Octets]) -> Iterator[bytes]:
         elif before[-1:] == b"\r" and chunk[:2] == b"\n.":
             yield b"\n."  # the line end was cut in two by the border
             chunk = chunk[1:]  # noqa: PLW2901
-        # To look first costs half of looking by `sub`; `bytes.replace` takes five times as long.
-        yield _LINE_STARTS_WITH_DOT.sub(b"\r\n..", chunk) if b"\r\n." in chunk else chunk
+        # Looked through once, and not copied without a dot; `bytes.replace` looks twice.
+        yield b"\r\n..".join(chunk.split(b"\r\n."))
         before = (before + chunk[-2:])[-2:]
     yield b".\r\n" if before == b"\r\n" else b"\r\n.\r\n"
