@@ -56,6 +56,12 @@ class ReplyParser:
         Raises:
             Unavailable: the bytes are no reply; nothing of this connection can be believed.
         """
+        if not self._texts:
+            stop = self._buffer.find(b"\n", self._position, self._position + MAX_LINE_BYTES + 1) + 1
+            reply = _single_line(self._buffer[self._position : stop]) if stop else None
+            if reply is not None:
+                self._position = stop
+                return reply
         while self._position < len(self._buffer):
             found = _LINE.match(self._buffer, self._position, self._position + MAX_LINE_BYTES + 1)
             if found is None:
@@ -63,8 +69,6 @@ class ReplyParser:
                 return None
             self._position = found.end()
             code, separator, text = found.groups()
-            if separator != b"-" and not self._texts:
-                return _single_line(code, text or b"")
             if self._texts and code != self._code:
                 # RFC 5321 4.2.1: the same code in every line.
                 _refuse("a reply changes its code between lines", found[0])
@@ -90,8 +94,12 @@ class ReplyParser:
 
 
 @lru_cache(maxsize=64)  # next hops say the same few things again and again
-def _single_line(code: bytes, text: bytes) -> Reply:
-    return _assembled(int(code), [text])
+def _single_line(line: bytes) -> Reply | None:
+    """The reply that a line is for itself; None if more belong to it, or it is none."""
+    found = _LINE.fullmatch(line)
+    if found is None or found[2] == b"-":
+        return None
+    return _assembled(int(found[1]), [found[3] or b""])
 
 
 def _assembled(code: int, texts: list[bytes]) -> Reply:
