@@ -68,6 +68,12 @@ _NUL: Final = 0
 _TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the type of the record that a TLS client sends first
 
 
+_LINE_FAULTS: Final = {
+    LineFault.BARE_NEWLINE: replies.BARE_NEWLINE,
+    LineFault.TOO_LONG: replies.COMMAND_TOO_LONG,
+}
+
+
 CommandLine = tuple[Command, bytes]
 """A command and what stands behind it."""
 
@@ -77,13 +83,9 @@ def next_command(source: InputBuffer, max_bytes: int) -> CommandLine | Fault | N
     if source.first_byte() == _TLS_HANDSHAKE:
         return replies.FOREIGN_PROTOCOL
     line = source.next_line(max_bytes)
-    if line is None:
-        return None
-    if line is LineFault.BARE_NEWLINE:
-        return replies.BARE_NEWLINE
-    if line is LineFault.TOO_LONG:
-        return replies.COMMAND_TOO_LONG
-    return parse_command(line)
+    if isinstance(line, bytes):
+        return parse_command(line)
+    return None if line is None else _LINE_FAULTS[line]
 
 
 def parse_command(line: bytes) -> CommandLine | Fault:

@@ -68,8 +68,12 @@ _NOTHING: Final = Extensions()
 """What is offered before the first EHLO, and after HELO."""
 
 # Python 3.11 takes 50 ns to find a member of an enumeration: what is asked for often is looked up once.
+_READY: Final = State.READY
 _CLOSED: Final = State.CLOSED
 _MESSAGE_STATES: Final = frozenset({State.CONTENT, State.CHUNKS})
+_MAIL: Final = Command.MAIL
+_RCPT: Final = Command.RCPT
+_DATA: Final = Command.DATA
 _BDAT: Final = Command.BDAT
 
 _Question = Hello | StartTls | MailFrom | RcptTo | DataStart | Message
@@ -229,7 +233,7 @@ class ServerEngine:
 
     def close_with(self, reply: Reply) -> None:
         """Queue a last reply; the next event is Closed. Does nothing if that is so already."""
-        if self._state is not State.CLOSED:
+        if self._state is not _CLOSED:
             self._queue(reply)
             self._close("refused")
 
@@ -255,7 +259,7 @@ class ServerEngine:
             self._reception = Reception(
                 question.sender, self._max_message_bytes, self._limits.max_line_bytes
             )
-            self._move(Command.MAIL)
+            self._move(_MAIL)
             self._idle_commands = 0
 
     def _recipient_answered(self, _: RcptTo, reply: Reply) -> None:
@@ -263,20 +267,20 @@ class ServerEngine:
         if reply.is_positive:
             assert self._reception is not None
             self._reception.recipients += 1
-            self._move(Command.RCPT)
+            self._move(_RCPT)
         else:
             self._has_refused = True
 
     def _data_answered(self, question: DataStart, reply: Reply) -> None:
         if question.chunking:  # RFC 3030 2: BDAT is answered at the end of its chunk
             assert self._chunk is not None
-            self._move(Command.BDAT)
+            self._move(_BDAT)
             if not reply.is_positive:
                 self._chunk.fault = Fault("", reply)
             return
         self._queue(reply)
         if reply.is_positive:
-            self._move(Command.DATA)
+            self._move(_DATA)
         else:
             self._end_message()
 
@@ -298,7 +302,7 @@ class ServerEngine:
             raise RuntimeError("the last event has not been answered")
         event = None
         while event is None:
-            if self.errors >= self._limits.max_errors and self._state is not State.CLOSED:
+            if self.errors >= self._limits.max_errors and self._state is not _CLOSED:
                 event = self._tell(replies.TOO_MANY_ERRORS)
             elif self._chunk is not None:
                 event = self._read_chunk(self._chunk)
@@ -385,7 +389,7 @@ class ServerEngine:
         if not name:
             return self._tell(replies.HELLO_SYNTAX)
         self._count_idle()
-        return self._ask(Hello(command.value, name, is_valid))
+        return self._ask(Hello(str(command), name, is_valid))
 
     def _on_mail(self, _: Command, argument: bytes) -> Event | None:
         sender = parse_mail(argument, self._offered)
@@ -456,7 +460,7 @@ class ServerEngine:
         if self._state is State.RECIPIENT and not reception.content.is_too_large:
             declared = reception.sender.size_bytes
             return self._ask(DataStart(chunking=True, size_bytes=declared or size))
-        self._move(Command.BDAT)
+        self._move(_BDAT)
         return None
 
     def _read_chunk(self, chunk: Chunk) -> Event | None:
@@ -504,7 +508,7 @@ class ServerEngine:
 
     def _end_message(self) -> None:
         """The message has been answered, whatever the answer."""
-        self._state = State.READY
+        self._state = _READY
         self._forget_message()
 
     def _forget_message(self) -> None:
@@ -517,7 +521,7 @@ class ServerEngine:
             self.errors += 1
 
     def _close(self, reason: str) -> None:
-        self._state = State.CLOSED
+        self._state = _CLOSED
         self._reason = reason
         self._question = None
         self._reception = None
