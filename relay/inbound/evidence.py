@@ -28,6 +28,7 @@ __all__ = [
     "failed_handshake",
     "handshake",
     "judged",
+    "outcome_of",
     "refusal",
     "sanction",
     "transaction",
@@ -41,9 +42,9 @@ def handshake(case: Case, decision: TrustDecision | None, refused: Reply | None)
     """Return the fields of a finished handshake; `decision` is None where nobody was asked."""
     fields = _peer(case)
     if case.tls is not None:
-        fields |= _tls(case.tls)
+        _add_tls(fields, case.tls)
         if case.tls.hello is not None:
-            fields |= _offer(case.tls.hello)
+            _add_offer(fields, case.tls.hello)
     if decision is not None:
         fields |= _decided(decision)
     if refused is not None:
@@ -56,7 +57,7 @@ def failed_handshake(case: Case, hello: ClientHello | None, reason: str) -> Fiel
     """Return the fields of a handshake that came to nothing."""
     fields = _peer(case)
     if hello is not None:
-        fields |= _offer(hello)
+        _add_offer(fields, hello)
     fields["tls_failure"] = reason
     return fields
 
@@ -148,7 +149,7 @@ def transaction(
     if message_id:
         fields["message_id"] = message_id
     fields["size_bytes"] = size_bytes
-    fields |= _delivery(delivery)
+    _add_delivery(fields, delivery)
     return fields
 
 
@@ -174,7 +175,7 @@ def _known(case: Case) -> Fields:
     """Return who the peer is and whom it writes for: the same in refusals and transactions."""
     fields = _peer(case)
     if case.tls is not None:
-        fields |= _tls(case.tls)
+        _add_tls(fields, case.tls)
     if case.identity is not None:
         fields["identity"] = case.identity.name
     if case.sender is not None:
@@ -182,25 +183,26 @@ def _known(case: Case) -> Fields:
     return fields
 
 
-def _tls(tls: TlsFacts) -> Fields:
-    fields: Fields = {"tls_version": tls.version, "tls_cipher": tls.cipher}
+def _add_tls(fields: Fields, tls: TlsFacts) -> None:
+    fields["tls_version"] = tls.version
+    fields["tls_cipher"] = tls.cipher
     if tls.group:
         fields["tls_group"] = tls.group
     fields["tls_resumed"] = tls.resumed
-    return fields
 
 
-def _offer(hello: ClientHello) -> Fields:
-    fields: Fields = {"tls_ja4": hello.ja4, "tls_fallback_scsv": hello.fallback_scsv}
+def _add_offer(fields: Fields, hello: ClientHello) -> None:
+    fields["tls_ja4"] = hello.ja4
+    fields["tls_fallback_scsv"] = hello.fallback_scsv
     if hello.versions:
         fields["tls_offered"] = hello.versions[0]
     if hello.server_name:
         fields["tls_sni"] = hello.server_name
-    return fields
 
 
-def _delivery(delivery: Delivery) -> Fields:
-    fields: Fields = {"outcome": _outcome(delivery), "reply": str(delivery.reply)}
+def _add_delivery(fields: Fields, delivery: Delivery) -> None:
+    fields["outcome"] = outcome_of(delivery)
+    fields["reply"] = str(delivery.reply)
     if delivery.route:
         fields["route"] = delivery.route
     if delivery.host:
@@ -214,10 +216,10 @@ def _delivery(delivery: Delivery) -> Fields:
     if delivery.reason:
         fields["failure"] = delivery.reason
     fields["elapsed_ms"] = round(delivery.elapsed.total_seconds() * 1000)
-    return fields
 
 
-def _outcome(delivery: Delivery) -> str:
+def outcome_of(delivery: Delivery) -> str:
+    """Return what became of a message, in one word."""
     if delivery.accepted:
         return "delivered"
     return "deferred" if delivery.reply.is_transient else "rejected"

@@ -581,9 +581,7 @@ class Session:
         size_bytes: int,
     ) -> None:
         """Put the outcome on record, then answer with the next hop's reply."""
-        outcome = "delivered" if delivery.accepted else (
-            "deferred" if delivery.reply.is_transient else "rejected"
-        )  # fmt: skip
+        outcome = evidence.outcome_of(delivery)
         statistics = self._services.statistics
         statistics.count(outcome)
         if delivery.accepted:
