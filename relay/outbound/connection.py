@@ -138,7 +138,8 @@ class Connection:
         may_be_stale = self.is_reused and not self.heard
         try:
             for phase in awaits:
-                reply = engine.next_reply()
+                # Before the first one nothing has been said: that was looked after before we asked.
+                reply = engine.next_reply() if replies else None
                 if reply is None:
                     self._stream.set_deadline(self._deadlines[phase])
                 while reply is None:

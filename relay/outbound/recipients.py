@@ -49,11 +49,12 @@ class Recipients:
         memory = self._memories.get(key)
         if memory is None:
             return None
-        if memory.is_surprise or memory.until <= self._clock.monotonic():
+        is_over = memory.until <= self._clock.monotonic()
+        if memory.is_surprise or is_over:
             del self._memories[key]
         else:
             self._memories.move_to_end(key)
-        return memory.reply if memory.until > self._clock.monotonic() else None
+        return None if is_over else memory.reply
 
     async def ask(
         self, key: Hashable, question: Callable[[], Awaitable[Reply]], keep: timedelta
