@@ -30,6 +30,7 @@ _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = (
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 )  # fmt: skip
+_TWO_DIGITS: Final = tuple(f"{number:02}" for number in range(60))
 _OURS: Final = frozenset({IDENTITY_HEADER.lower().encode()})
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._:\[\]-]")
 _NOT_IN_A_COMMENT: Final = re.compile(r"[^ !#-\'*-\[\]-~]")  # RFC 5322 3.2.2, and no quotes
@@ -218,5 +219,5 @@ def _date(now: datetime) -> str:
     """Write RFC 5322 3.3 date-time, whatever the locale."""
     return (
         f"{_DAYS[now.weekday()]}, {now.day} {_MONTHS[now.month - 1]} {now.year}"
-        f" {now.hour:02}:{now.minute:02}:{now.second:02} +0000"
+        f" {_TWO_DIGITS[now.hour]}:{_TWO_DIGITS[now.minute]}:{_TWO_DIGITS[now.second]} +0000"
     )
