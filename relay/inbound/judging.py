@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Judging", "Panel"]
 
+# Looked up once: Python 3.11 takes its time to find a member of an enumeration.
+_CONNECT: Final = Stage.CONNECT
+_SENDER: Final = Stage.SENDER
+_RECIPIENT: Final = Stage.RECIPIENT
+_MESSAGE: Final = Stage.MESSAGE
 _OF_CONNECTION: Final = frozenset({Stage.CONNECT, Stage.HELLO})
 
 
@@ -104,11 +109,11 @@ class Judging:
         earlier = self._connection, self._marks
         facts, kept = self._panel.facts, Facts()
         for name, value in self._connection.items():
-            if facts[name].stage is Stage.CONNECT:
+            if facts[name].stage is _CONNECT:
                 kept[name] = value
         self._connection = kept
         if self._marks:
-            self._marks = [each for each in self._marks if each[0] is Stage.CONNECT]
+            self._marks = [each for each in self._marks if each[0] is _CONNECT]
         return earlier
 
     def bring_back(self, earlier: Greeting) -> None:
@@ -131,7 +136,7 @@ class Judging:
         if own:
             self.recipients.append(own)
         if self._recipient_verdict is not COMPLIANT:
-            self._marks.append((Stage.RECIPIENT, self._recipient_verdict))
+            self._marks.append((_RECIPIENT, self._recipient_verdict))
 
     # --- verdicts -----------------------------------------------------------------------------
 
@@ -142,7 +147,7 @@ class Judging:
         plan = engine.plans[stage]
         if plan is None:
             return COMPLIANT
-        is_recipient = stage is Stage.RECIPIENT
+        is_recipient = stage is _RECIPIENT
         if is_recipient:
             facts = self._recipient = Facts(self._transaction)
         elif stage in _OF_CONNECTION:
@@ -188,13 +193,13 @@ class Judging:
 
     def facts(self, stage: Stage) -> Facts:
         """What has been found out for a decision at a stage: the facts that rules have named."""
-        if stage is Stage.RECIPIENT:
+        if stage is _RECIPIENT:
             return self._recipient
         return self._connection if stage in _OF_CONNECTION else self._transaction
 
     def evidence(self) -> dict[str, object]:
         """What the decisions on a message rest on, for the record."""
-        return evidence.judged(self._whole(Stage.MESSAGE), self.shadow, self.recipients)
+        return evidence.judged(self._whole(_MESSAGE), self.shadow, self.recipients)
 
     def breach(self, stage: Stage, verdict: Verdict) -> dict[str, object]:
         """What a refusal at a stage rests on, for the record."""
@@ -264,7 +269,7 @@ class Judging:
             self._transaction.update(found)
             # What could not be found out is asked for again by the next transaction.
             self._connection.update({n: v for n, v in found.items() if type(v) is not Missing})
-        elif facts is self._recipient and stage is Stage.SENDER:
+        elif facts is self._recipient and stage is _SENDER:
             self._transaction.update({name: facts[name] for name in wanted})
 
 

@@ -136,6 +136,9 @@ def _sender(case: Case) -> str:
     return canonical_domain(address.domain) if address else ""
 
 
+_IDENTITY: Final = SubjectKind.IDENTITY  # for each message; Python 3.11 is slow to find members
+_SENDER: Final = SubjectKind.SENDER
+
 _NAMES: Final[Mapping[SubjectKind, Callable[[Case], str]]] = {
     SubjectKind.NETWORK: lambda case: network_of(case.peer),
     SubjectKind.JA4: _ja4,
@@ -207,7 +210,7 @@ class Ledger:
     def _responsible(self, case: Case) -> list[tuple[SubjectKind, str]]:
         identity = case.identity
         if identity is not None:
-            found = [(SubjectKind.IDENTITY, identity.name)]
+            found = [(_IDENTITY, identity.name)]
         elif not case.peer.is_local and not self._is_exempt(case.peer):
             found = [(SubjectKind.NETWORK, network_of(case.peer))]
             if ja4 := _ja4(case):
@@ -215,7 +218,7 @@ class Ledger:
         else:
             return []
         if (identity or case.facts.get("spf.result") == "pass") and (sender := _sender(case)):
-            found.append((SubjectKind.SENDER, sender))
+            found.append((_SENDER, sender))
         return found
 
 
