@@ -17,7 +17,7 @@ from relay.policy.facts import Fact, FactType, Stage
 from relay.settings.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from relay.mail.headers import HeaderBlock
     from relay.mailauth.arc import ArcChain
@@ -128,10 +128,11 @@ class ArcCheck:
             "arc.dmarc": said,
         }
 
-    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Sequence[MethodResult]:
         """Say what the chain is (`policy.check.Witness`, RFC 8617 10.2)."""
         found = self._finding.so_far(case.header) if case.header else None
         if found is not None:
-            yield MethodResult("arc", found.result.value, reason=found.reason)
-        elif facts.get("arc.result") == DkimResult.NONE:
-            yield MethodResult("arc", "none")
+            return (MethodResult("arc", found.result.value, reason=found.reason),)
+        if facts.get("arc.result") == DkimResult.NONE:
+            return (MethodResult("arc", "none"),)
+        return ()

@@ -20,7 +20,7 @@ from relay.policy.facts import Fact, FactType, Stage
 from relay.settings.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.mail.headers import HeaderBlock
     from relay.policy.case import Case
@@ -144,13 +144,14 @@ class DkimCheck:
         verified = await self._finding.of(header)
         return _facts(verified) | {"dkim.signatures": count}
 
-    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Sequence[MethodResult]:
         """Say what became of each signature (`policy.check.Witness`)."""
         verified = self._finding.so_far(case.header) if case.header else None
         if verified:
-            yield from map(_method_result, verified)
-        elif verified is not None or facts.get("dkim.result") == DkimResult.NONE:
-            yield MethodResult("dkim", "none")
+            return tuple(map(_method_result, verified))
+        if verified is not None or facts.get("dkim.result") == DkimResult.NONE:
+            return (MethodResult("dkim", "none"),)
+        return ()
 
 
 def _method_result(verified: Verification) -> MethodResult:

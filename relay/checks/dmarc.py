@@ -22,7 +22,7 @@ from relay.settings.table import Table
 from relay.settings.values import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.mail.headers import HeaderBlock
     from relay.mailauth.verification import Verification
@@ -167,17 +167,21 @@ class DmarcCheck:
             "dmarc.problem": found.problem,
         }
 
-    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Sequence[MethodResult]:
         """Say what came out, and of SPF what nobody else has asked for (`policy.check.Witness`)."""
         found = self._finding.so_far(case.header) if case.header else None
         if found is None:
-            return
+            return ()
+        results = []
         if found.spf is not None and "spf.result" not in facts:
-            yield spf.method_result(case, found.spf.evaluation.result.value)
+            results.append(spf.method_result(case, found.spf.evaluation.result.value))
         verdict = found.verdict
         properties = []
         if verdict.domain:
             properties.append(("header.from", verdict.domain))
         if verdict.policy is not None:
             properties.append(("policy.dmarc", verdict.disposition.value))
-        yield MethodResult("dmarc", verdict.result.value, tuple(properties), verdict.problem)
+        results.append(
+            MethodResult("dmarc", verdict.result.value, tuple(properties), verdict.problem)
+        )
+        return results

@@ -22,7 +22,7 @@ from relay.policy.ledger import network_of
 from relay.settings.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from relay.policy.case import Case
@@ -130,13 +130,13 @@ class PeerCheck:
         except Unavailable as error:
             return Missing(str(error))
 
-    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Sequence[MethodResult]:
         """Say whether the name leads back to the address (`policy.check.Witness`, RFC 8601 2.7.3)."""
         confirmed = facts.get("peer.reverse_confirmed")
         if confirmed is None or case.peer.ip is None:
-            return
+            return ()
         result = "temperror" if isinstance(confirmed, Missing) else "pass" if confirmed else "fail"
-        yield MethodResult("iprev", result, (("policy.iprev", str(case.peer.ip)),))
+        return (MethodResult("iprev", result, (("policy.iprev", str(case.peer.ip)),)),)
 
     async def _name_facts(self, address: IPv4Address | IPv6Address | None) -> dict[str, Value]:
         try:

@@ -20,7 +20,7 @@ from relay.settings.table import Table
 from relay.settings.values import Duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from relay.policy.case import Case
     from relay.policy.check import Tools
@@ -136,13 +136,15 @@ class SpfCheck:
             return {**reports[0], **reports[1]}
         return await (self._about_sender(case, own) if own else self._about_hello(case))
 
-    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterator[MethodResult]:
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Sequence[MethodResult]:
         """Say what rules have asked for (`policy.check.Witness`)."""
         result, helo = facts.get("spf.result"), facts.get("spf.helo_result")
+        results = []
         if isinstance(result, str):
-            yield method_result(case, result)
+            results.append(method_result(case, result))
         if isinstance(helo, str):
-            yield MethodResult("spf", helo, (("smtp.helo", case.hello),))
+            results.append(MethodResult("spf", helo, (("smtp.helo", case.hello),)))
+        return results
 
     async def _about_hello(self, case: Case) -> dict[str, Value]:
         evaluation = await self._evaluate(case, _POSTMASTER, case.hello, explain=False)

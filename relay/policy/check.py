@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from relay.mail.authentication_results import MethodResult
@@ -96,6 +96,6 @@ class PromptCheck(WaitingCheck, Protocol):
 class Witness(Protocol):
     """A check that has something to say in Authentication-Results (RFC 8601)."""
 
-    def testify(self, case: Case, facts: Mapping[str, Value]) -> Iterable[MethodResult]:
+    def testify(self, case: Case, facts: Mapping[str, Value]) -> Sequence[MethodResult]:
         """Return what has been found out of a message already; asks nobody, never raises."""
         ...
