@@ -90,7 +90,7 @@ def the_same(_: int) -> Facts:
 
 def microseconds(judged: Engine, make: Callable[[int], Facts]) -> float:
     """CPU for one verdict; what making the facts takes is not counted."""
-    plan = judged.plan(Stage.SENDER)
+    plan = judged.plans[Stage.SENDER]
     assert plan is not None
     spent, done = 0.0, 0
     begun = time.monotonic()
