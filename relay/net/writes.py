@@ -25,7 +25,7 @@ class Writes:
     """Tells those who have something to send when to `flush`: at once, or with others two turns later.
 
     Where hardly anything is going on nobody comes along to wait for. So senders are held back only if there
-    were several within the last two turns in which anybody sent.
+    was more than one write within the last two turns in which there was any.
     """
 
     __slots__ = ("_count", "_has_company", "_held", "_since")
@@ -33,7 +33,7 @@ class Writes:
     def __init__(self) -> None:
         self._held: list[_Sender] = []
         self._has_company = False
-        self._count = 0  # of senders in these two turns
+        self._count = 0  # of writes in these two turns
         self._since = 0.0
 
     def add(self, sender: _Sender) -> None:
