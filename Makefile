@@ -1,7 +1,7 @@
 # Everything a user or a developer starts, one target each; `make` alone lists them.
 .DEFAULT_GOAL := help
 
-# The first Python that is optimised by profile and can make a virtual environment: 15 % less CPU for
+# The first Python that is built with PGO and can make a virtual environment: 15 % less CPU for
 # a message (docs/decisions/0018). Else whatever Python there is.
 PYTHON ?= $(shell for it in python3.11 /usr/bin/python3.11 python3 /usr/bin/python3; do \
   "$$it" bench/interpreter.py 2>/dev/null && command -v "$$it" && exit; done; \
