@@ -8,18 +8,10 @@ from datetime import timedelta
 import pytest
 
 from relay.audit.record import FIELDS
-from relay.cli.new_site import create_site
 from relay.cli.operator_acts import operator
 from relay.model import Restriction, RestrictionKind
 from relay.state.sqlite import SqliteStore
 from tests.kit.command_line import gatepost
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = create_site(tmp_path, "edge.example.com")
-    (tmp_path / "state").mkdir(exist_ok=True)
-    return made
 
 
 def ban(site, command, *arguments):

@@ -8,7 +8,6 @@ from typer.testing import CliRunner
 
 from relay.cli.findings import Machine, find
 from relay.cli.main import app
-from relay.cli.new_site import create_site
 from relay.config import load
 from relay.errors import ConfigurationError
 from relay.material import load_material
@@ -17,11 +16,6 @@ from tests.kit.pki import Authority
 from tests.kit.upstream import Script, Upstream
 
 ROOMY = Machine(datetime.now(UTC), is_root=False, max_descriptors=1_000_000)
-
-
-@pytest.fixture
-def site(tmp_path):
-    return create_site(tmp_path, "edge.example.com")
 
 
 def check(site, *arguments):

@@ -5,13 +5,7 @@ import subprocess
 
 import pytest
 
-from relay.cli.new_site import create_site
 from tests.kit.relay_process import COMMAND, REPOSITORY
-
-
-@pytest.fixture
-def site(tmp_path):
-    return create_site(tmp_path, "edge.example.com")
 
 
 def completed(site, *words):

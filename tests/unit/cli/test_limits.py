@@ -5,7 +5,6 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.cli.new_site import create_site
 from relay.policy.facts import Stage
 from relay.policy.limits import Rate
 from tests.kit.command_line import gatepost
@@ -16,17 +15,16 @@ IDENTITY = '[[identity]]\nname = "{name}"\npins = ["spki:sha256:{digit:064x}"]\n
 
 
 @pytest.fixture
-def site(tmp_path):
-    made = create_site(tmp_path, "edge.example.com")
-    (tmp_path / "state").mkdir(exist_ok=True)
+def site(site):
+    """With two identities on the allowlist, of different tiers."""
     listed = [("acme", "verified"), ("globex", "new")]
-    (tmp_path / "allowlist.toml").write_text(
+    site.allowlist.write_text(
         "".join(
             IDENTITY.format(name=name, digit=number, tier=tier)
             for number, (name, tier) in enumerate(listed, 1)
         )
     )
-    return made
+    return site
 
 
 def message(at, identity="", recipients=2, **fields):

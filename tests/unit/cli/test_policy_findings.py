@@ -2,7 +2,6 @@
 
 import pytest
 
-from relay.cli.new_site import create_site
 from tests.kit.command_line import gatepost
 
 LIMIT = '[[limit]]\nname = "strangers"\ncount = "{count}"\nkey = ["{key}"]\nrate = ["200/1d"]\n'
@@ -14,11 +13,6 @@ when = '{when}'
 then = "{then}"
 reply = "451 4.7.1 Later"
 """
-
-
-@pytest.fixture
-def site(tmp_path):
-    return create_site(tmp_path, "edge.example.com")
 
 
 def use(site, text, name="own.toml", identity=""):

@@ -7,7 +7,6 @@ import pytest
 
 from relay.ca_folder import CaFolder
 from relay.cli import posture_findings
-from relay.cli.new_site import create_site
 from relay.cli.posture_findings import find_posture
 from relay.config import load
 from relay.inventory import measure, take_stock
@@ -20,11 +19,6 @@ from tests.kit.pki import Authority
 from tests.kit.revocation import NOW, make_crl
 
 PARTNER = Authority("Partner Root")
-
-
-@pytest.fixture
-def site(tmp_path):
-    return create_site(tmp_path, "edge.example.com")
 
 
 def add_partner(site, mode="soft", table=""):

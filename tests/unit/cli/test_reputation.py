@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 
 from relay.audit.record import FIELDS
-from relay.cli.new_site import create_site
 from relay.cli.operator_acts import operator
 from relay.model import Score
 from relay.state.sqlite import SqliteStore
@@ -16,13 +15,6 @@ from tests.kit.command_line import gatepost
 
 JA4 = "t13d1516h2_8daaf6152771_b186095e22b6"
 HOUR, DAY = 3600.0, 86_400.0
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = create_site(tmp_path, "edge.example.com")
-    (tmp_path / "state").mkdir(exist_ok=True)
-    return made
 
 
 def reputation(site, command, *arguments):

@@ -3,7 +3,6 @@
 import pytest
 from cryptography import x509
 
-from relay.cli.new_site import create_site
 from relay.cli.staple_findings import find_unstapled
 from relay.config import load
 from relay.material import load_material
@@ -14,11 +13,6 @@ URL = access_to("http://ocsp.example")
 MUST = (x509.TLSFeature([x509.TLSFeatureType.status_request]), False)
 ROOT = Authority("Root")
 ISSUING = Authority("Issuing", parent=ROOT)
-
-
-@pytest.fixture
-def site(tmp_path):
-    return create_site(tmp_path, "edge.example.com")
 
 
 def findings(site, issued, extra="", must_staple="warn"):
