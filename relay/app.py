@@ -17,7 +17,7 @@ from relay.audit.log import AuditLog
 from relay.background import hand_over, keep_at, report_next_hops
 from relay.dmarc_reports.counting import Counting
 from relay.inbound.sealing import Sealing
-from relay.inbound.session import Services
+from relay.inbound.services import Services
 from relay.inbound.signing import Signing
 from relay.live_policy import (
     LivePolicies,

@@ -13,7 +13,7 @@ import structlog
 
 from relay.errors import StreamError
 from relay.inbound import failures
-from relay.inbound.session import Services, Session
+from relay.inbound.session import Session
 from relay.net.listener import read_proxy_header, serve
 from relay.turns import give_way
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Coroutine, Mapping
 
+    from relay.inbound.services import Services
     from relay.live_trust import LiveTrust
     from relay.net.stream import TcpStream
     from relay.net.tally import Row

@@ -139,16 +139,14 @@ def ban_begun(case: Case) -> Fields:
     return _known(case) | {"rule": "banned"}
 
 
-def transaction(
-    case: Case, finished: Transaction, delivery: Delivery, message_id: str, size_bytes: int
-) -> Fields:
+def transaction(case: Case, finished: Transaction, delivery: Delivery) -> Fields:
     """Return the fields of a message that a next hop was asked to take."""
     fields = _known(case)
     fields["reference"] = finished.reference
     fields["recipients"] = [str(recipient) for recipient in finished.envelope.recipients]
-    if message_id:
+    if case.header is not None and (message_id := case.header.message_id):
         fields["message_id"] = message_id
-    fields["size_bytes"] = size_bytes
+    fields["size_bytes"] = len(case.message)
     _add_delivery(fields, delivery)
     return fields
 

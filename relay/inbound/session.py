@@ -1,8 +1,9 @@
 """One client connection, from the banner to the close, over a Stream.
 
 Drives `smtp.server.ServerEngine`: the engine knows the protocol, this file knows what follows from
-each event: who the peer is, what the policy says, where the mail goes. It must not know sockets,
-OpenSSL or files; everything of the world is in `Services`.
+each event, and asks those who know more: `Identification` who the peer is, `Judging` what the policy
+says, `Dispatch` for the way on; `Register` writes it down. It must not know sockets, OpenSSL or files;
+everything of the world is in `Services`.
 
     Stream.receive -> engine.receive -> engine.next_event -> a handler here -> engine.answer
                                                              -> engine.data_to_send -> Stream.send
@@ -12,58 +13,38 @@ A handler always answers its event, also when the world is broken: see `failures
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
-from relay.errors import DeadlinePassed, HandshakeFailed, StreamError, Unavailable
+from relay.errors import DeadlinePassed, StreamError, Unavailable
 from relay.inbound import evidence, failures
+from relay.inbound.dispatch import Dispatch
+from relay.inbound.identification import Identification
 from relay.inbound.judging import Judging
+from relay.inbound.register import Register
 from relay.inbound.transaction import Transaction
-from relay.mail import headers, trace
+from relay.mail import headers
 from relay.names import PRODUCT
 from relay.policy.case import Case
 from relay.policy.facts import Stage
-from relay.policy.ledger import DOWNGRADES, VIOLATIONS, Event
-from relay.policy.limits import Count
+from relay.policy.ledger import Event
 from relay.smtp import events
-from relay.smtp.extensions import Extensions
 from relay.smtp.replies import Reply
-from relay.smtp.server import ServerEngine, ServerLimits
+from relay.smtp.server import ServerEngine
 from relay.turns import give_way
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
-    from relay.inbound.authentication_results import AuthenticationResults
-    from relay.inbound.judging import Panel
-    from relay.inbound.sealing import Sealing
-    from relay.inbound.signing import Signing
-    from relay.mail.hygiene import Hygiene
-    from relay.model import Delivery, Octets, Recipient, Restriction, TrustDecision
-    from relay.policy.check import Offload
-    from relay.policy.consequences import Consequences
+    from relay.inbound.services import Services
+    from relay.model import Recipient
     from relay.policy.engine import Engine
     from relay.policy.facts import Facts
-    from relay.policy.ledger import Ledger
     from relay.policy.verdict import Sanction, Verdict
-    from relay.ports import (
-        AuditSink,
-        Budget,
-        Clock,
-        Feedback,
-        NextHop,
-        Policies,
-        ServerTls,
-        Statistics,
-        Stream,
-        Trust,
-    )
-    from relay.settings.limits import Limits, Timeouts
+    from relay.ports import ServerTls, Stream
     from relay.settings.listener import Listener
 
-__all__ = ["Services", "Session"]
+__all__ = ["Session"]
 
 _LARGE_PIECE_BYTES: Final = 64 * 1024
 """Once a larger piece of a message has come, others come first."""
@@ -71,54 +52,16 @@ _LARGE_BYTES: Final = 1024 * 1024
 """A larger message is put together beside the event loop."""
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What every session of a worker needs of the world."""
-
-    hostname: str
-    limits: Limits
-    timeouts: Timeouts
-    clock: Clock
-    audit: AuditSink
-    trust: Trust
-    policies: Policies
-    panel: Panel
-    consequences: Consequences
-    ledger: Ledger
-    bans_are_permanent: bool
-    restrict: Callable[[Restriction], Awaitable[None]]
-    next_hop: NextHop
-    budget: Budget
-    statistics: Statistics
-    authentication_results: AuthenticationResults
-    offload: Offload
-    signing: Signing | None = None
-    sealing: Sealing | None = None
-    feedback: Feedback | None = None
-    hygiene: Mapping[tuple[str, str], Hygiene] = field(default_factory=dict)
-    of_connection: ServerLimits = field(init=False)
-    """What of the limits one connection is held to."""
-
-    def __post_init__(self) -> None:
-        limits = ServerLimits(
-            max_message_bytes=self.limits.max_message_bytes,
-            max_line_bytes=self.limits.max_line_bytes,
-            max_recipients=self.limits.max_recipients,
-            max_errors=self.limits.max_errors,
-        )
-        object.__setattr__(self, "of_connection", limits)
-
-
 class Session:
     """One connection. `run` speaks until it ends; `drain` and `reconsider` may end it before."""
 
     __slots__ = (
         "_case",
-        "_client",
         "_data_started",
-        "_decision",
+        "_dispatch",
         "_ending",
         "_engine",
+        "_identification",
         "_is_acknowledging",
         "_is_draining",
         "_is_identified",
@@ -127,13 +70,11 @@ class Session:
         "_judging",
         "_listener",
         "_messages",
-        "_origin",
-        "_refusal",
+        "_register",
         "_services",
         "_stream",
         "_tls",
         "_transaction",
-        "_trust_version",
         "reference",
     )
 
@@ -154,12 +95,10 @@ class Session:
         )
         self._case = Case(peer=stream.peer, listener=listener.name)
         self._judging = Judging(services.panel, self._case, services.audit)
-        self._decision: TrustDecision | None = None
-        self._refusal: Reply | None = None
-        self._trust_version = 0
+        self._register = Register(self._case, services, self.reference)
+        self._identification = Identification(self._case, listener, services, self._register)
+        self._dispatch = Dispatch(self._case, self._judging, services, self._register)
         self._transaction: Transaction | None = None
-        self._origin: trace.Origin | None = None
-        self._client: dict[str, str] | None = None
         self._messages = 0
         self._data_started = 0.0
         self._is_identified = False
@@ -205,13 +144,11 @@ class Session:
         """
         if self._ending is not None or self._is_over:
             return
-        services, case = self._services, self._case
-        if services.consequences.is_banned(case.peer):
+        case = self._case
+        if self._services.consequences.is_banned(case.peer):
             self._dismiss(failures.BAN_BEGUN, evidence.ban_begun(case))
-        elif case.identity is not None:
-            decision = services.trust.decide(self._listener.name, case.tls)
-            if not decision.is_trusted:
-                self._dismiss(failures.trust_lost(decision), evidence.trust_lost(case, decision))
+        elif (decision := self._identification.lost()) is not None:
+            self._dismiss(failures.trust_lost(decision), evidence.trust_lost(case, decision))
 
     def _dismiss(self, last_words: Reply, fields: dict[str, object]) -> None:
         """End the session with its last words, where it can still be told."""
@@ -224,7 +161,7 @@ class Session:
         if not is_cut:
             fields["reply"] = str(self._ending)
         try:
-            self._record("refusal", fields)
+            self._register.record("refusal", fields)
         except Unavailable as error:  # no reason to let it stay
             services.audit.fault("end of a session not recorded", error)
         if is_cut:
@@ -277,9 +214,7 @@ class Session:
 
     def _turn_away(self, reply: Reply, rule: str, fields: dict[str, object]) -> None:
         """Refuse to speak any further, on record and with the reference id."""
-        told = failures.with_reference(reply, self.reference)
-        self._services.statistics.count("refused")
-        self._record("refusal", evidence.refusal(self._case, told, rule) | fields)
+        told = self._register.refused(reply, rule, fields)
         # Before the handshake of implicit TLS nothing can be said.
         if self._listener.tls == "starttls" or self._case.tls is not None:
             self._engine.close_with(told)
@@ -337,66 +272,16 @@ class Session:
             self._stream.send(data)
         self._is_acknowledging = False
 
-    # --- who is this? ---------------------------------------------------------------------
-
     async def _upgrade(self) -> None:
-        """Do the handshake and decide who the peer is; both are on record whatever the outcome."""
-        services = self._services
-        self._stream.set_deadline(services.timeouts.handshake)
-        try:
-            self._case.tls = await self._stream.start_tls_server(self._tls)
-        except StreamError as error:
-            services.statistics.count("handshakes_failed")
-            services.statistics.count_by("handshakes", self._listener.name, "", "failed")
-            hello = error.hello if isinstance(error, HandshakeFailed) else None
-            reason = error.reason if isinstance(error, HandshakeFailed) else type(error).__name__
-            fields = evidence.failed_handshake(self._case, hello, reason)
-            downgrades = services.ledger.failed_handshake(hello, self._case)
-            self._record("handshake", fields | self._downgraded(downgrades))
-            raise
-        finally:
-            services.ledger.count(Count.HANDSHAKES, self._case)
-        await self._decide()
-        self._count_handshake(self._case.tls.version, self._decision)
-        fields = evidence.handshake(self._case, self._decision, self._refusal)
-        if downgrades := await services.ledger.handshake(self._case):
-            fields |= self._downgraded(downgrades)
-        self._record("handshake", fields)
+        """Do the handshake and find out who the peer is."""
+        self._stream.set_deadline(self._services.timeouts.handshake)
+        await self._identification.shake_hands(self._stream, self._tls)
+        self._client_changed()
 
-    def _downgraded(self, downgrades: Sequence[Event]) -> dict[str, object]:
-        """Count downgrades; return what goes on record of them."""
-        for event in downgrades:
-            self._services.statistics.count_by("downgrades", event)
-        return evidence.downgraded(downgrades)
-
-    def _count_handshake(self, version: str, decision: TrustDecision | None) -> None:
-        statistics = self._services.statistics
-        status = "unasked" if decision is None else decision.status
-        statistics.count_by("handshakes", self._listener.name, version, status)
-        if decision is not None and "revocation" in decision.evidence:
-            asked = decision.evidence
-            statistics.count_by(
-                "revocations", asked["revocation"], asked.get("revocation_source", "")
-            )
-
-    async def _decide(self) -> None:
-        """Ask who the peer is, now; what is being asked of others about it is waited for."""
-        services = self._services
-        self._trust_version = services.trust.version
-        if self._listener.client_certificate == "off":
-            return
-        decision = services.trust.decide(self._listener.name, self._case.tls)
-        if decision.questions:
-            await services.trust.answered(decision.questions)
-            decision = services.trust.decide(self._listener.name, self._case.tls)
-        self._decision = self._case.decision = decision
-        self._origin = self._client = None
+    def _client_changed(self) -> None:
+        """Forget what was found out of another identity."""
+        self._dispatch.client_changed()
         self._judging.greeted()
-        self._case.identity = decision.identity if decision.is_trusted else None
-        refusal = failures.trust_refusal(decision, self._listener)
-        self._refusal = refusal and failures.with_reference(refusal, self.reference)
-        if refusal is not None:
-            services.statistics.count("refused")
 
     # --- handlers, one per event ------------------------------------------------------------
 
@@ -409,23 +294,14 @@ class Session:
             self._judging.bring_back(earlier_greeting)
             return
         self._forget_transaction()
-        self._origin = self._client = None
-        limits = self._services.limits
-        self._engine.accept_hello(
-            _offer(
-                self._services.next_hop.extensions(),
-                max_message_bytes=limits.max_message_bytes,
-                max_recipients=limits.max_recipients,
-                mailmax=limits.max_messages_per_connection,
-                starttls=self._case.tls is None,
-            )
-        )
+        self._dispatch.client_changed()
+        self._engine.accept_hello(self._services.offer(starttls=self._case.tls is None))
 
     async def _is_greeting_refused(self, event: events.Hello) -> bool:
         if not event.is_valid:
             self._refuse(Reply(501, "5.5.4", ("Invalid name in greeting",)), "hello_syntax")
             return True
-        self._is_identified = self._case.tls is not None and self._refusal is None
+        self._is_identified = self._case.tls is not None and self._identification.refusal is None
         # What is said in the clear counts for nothing, and a stranger is refused at MAIL anyway.
         return self._is_identified and await self._is_in_breach(Stage.HELLO)
 
@@ -437,25 +313,26 @@ class Session:
         self._stream.set_deadline(self._services.timeouts.greeting)
 
     async def _on_mail(self, event: events.MailFrom) -> None:
-        services = self._services
+        services, identification = self._services, self._identification
         self._forget_transaction()
         self._case.sender = event.sender
-        if services.trust.version != self._trust_version:  # the allowlist has changed, say
+        if identification.is_out_of_date:  # the allowlist has changed, say
             self.reconsider()
             if self._ending is not None:
                 return  # it is the answer, too
-            await self._decide()
-            # Who it is now has been greeted with what was known then; where nobody is asked, nothing is new.
-            is_decided = self._decision is not None and self._refusal is None
-            if is_decided and await self._is_in_breach(Stage.HELLO):
-                return
+            await identification.decide()
+            if self._case.decision is not None:  # where nobody is asked, nothing is new
+                self._client_changed()
+                # Who it is now has been greeted with what was known then.
+                if identification.refusal is None and await self._is_in_breach(Stage.HELLO):
+                    return
         if (banned := self._ban()) is not None:
             self._turn_away(banned, "banned", {})
-        elif self._refusal is not None:
+        elif (stranger := identification.refusal) is not None:
             # A stranger gets its handshake and its EHLO, and is refused here, because this is the
             # reply that clients keep: Exim and smtplib go past a 421 to EHLO and lose its words.
-            self._record("refusal", evidence.refusal(self._case, self._refusal, "trust"))
-            self._engine.close_with(self._refusal)
+            self._register.record("refusal", evidence.refusal(self._case, stranger, "trust"))
+            self._engine.close_with(stranger)
         elif self._is_draining:
             self._engine.close_with(failures.SHUTTING_DOWN)
         elif 0 < services.limits.max_messages_per_connection <= self._messages:
@@ -490,7 +367,10 @@ class Session:
     async def _verify_recipient(self, transaction: Transaction, recipient: Recipient) -> None:
         assert transaction.route is not None
         reply = await self._services.next_hop.verify(
-            transaction.route, transaction.envelope, recipient.address, self._introduction()
+            transaction.route,
+            transaction.envelope,
+            recipient.address,
+            self._dispatch.introduction(),
         )
         if reply.is_positive:
             transaction.envelope.recipients.append(recipient)
@@ -500,9 +380,7 @@ class Session:
             return
         if not transaction.envelope.recipients:
             transaction.route = None
-        self._services.statistics.count("deferred" if reply.is_transient else "rejected")
-        self._record("refusal", evidence.refusal(self._case, reply, "next_hop"))
-        self._rejected(Event.UNKNOWN_RECIPIENT if reply.is_permanent else None)
+        self._register.refused_by_next_hop(reply)
         self._engine.answer(reply)
 
     async def _on_data(self, event: events.DataStart) -> None:
@@ -533,83 +411,16 @@ class Session:
         elif block.is_too_long:  # what can't be searched for forged fields can't pass
             self._refuse(failures.HEADER_TOO_LONG, "header_too_long")
         elif not await self._is_in_breach(Stage.MESSAGE):
-            chunks = await self._as_it_leaves(transaction, block)
-            delivery = await self._services.next_hop.deliver(
-                transaction.route, transaction.envelope, chunks, self._introduction()
-            )
+            delivery = await self._dispatch.deliver(transaction, block)
             self._is_acknowledging = True
-            await self._conclude(transaction, delivery, block, len(body))
+            await self._dispatch.conclude(transaction, delivery)
+            self._engine.answer(delivery.reply)
         self._forget_transaction()
-
-    async def _as_it_leaves(
-        self, transaction: Transaction, block: headers.HeaderBlock
-    ) -> list[Octets]:
-        """Put what is ours in front of the message: fields, signatures, a seal."""
-        services, case = self._services, self._case
-        assert transaction.route is not None
-        if services.sealing is not None:
-            await services.sealing.prepare(case)
-        self._origin = self._origin or trace.origin_of(case, self._decision)
-        authentication = services.authentication_results
-        results = authentication.value(
-            case, self._judging.facts(Stage.MESSAGE), self._origin.client
-        )
-        chunks = trace.stamp(
-            block,
-            self._origin,
-            envelope=transaction.envelope,
-            hostname=services.hostname,
-            reference=transaction.reference,
-            now=services.clock.now(),
-            tags=self._judging.tags,
-            reserved=self._rules().tag_headers,
-            results=results,
-            forged=authentication.forged(block),
-            hygiene=services.hygiene.get((self._listener.name, transaction.route.name)),
-        )
-        if services.signing is not None:
-            chunks = await services.signing.sign(chunks, case)
-        if services.sealing is not None:
-            chunks = await services.sealing.seal(chunks, case, results)
-        return chunks
-
-    async def _conclude(
-        self,
-        transaction: Transaction,
-        delivery: Delivery,
-        block: headers.HeaderBlock,
-        size_bytes: int,
-    ) -> None:
-        """Put the outcome on record, then answer with the next hop's reply."""
-        outcome = evidence.outcome_of(delivery)
-        statistics = self._services.statistics
-        statistics.count(outcome)
-        if delivery.accepted:
-            self._services.ledger.note(Event.DELIVERED, self._case)
-        statistics.count_by("deliveries", delivery.route, outcome)
-        statistics.delivery_took(delivery.elapsed.total_seconds())
-        try:
-            fields = evidence.transaction(
-                self._case, transaction, delivery, block.message_id, size_bytes
-            )
-            fields |= self._judging.evidence()
-            self._record("transaction", fields)
-            await self._services.audit.flushed()
-        except Unavailable as error:
-            # The next hop has the message: anything but its own reply would be a lie.
-            self._services.audit.fault("transaction not recorded", error)
-        self._engine.answer(delivery.reply)
 
     async def _on_violation(self, event: events.Violation) -> None:
         if self._transaction is not None:
             self._transaction.release()  # the message, if there was one, is dropped
-        noted = VIOLATIONS.get(event.kind)
-        self._rejected(noted)
-        if event.closes or noted is Event.PLAINTEXT:
-            self._services.statistics.count("refused")
-            fields = evidence.refusal(self._case, event.reply, event.kind)
-            downgrades = (noted,) if noted in DOWNGRADES else ()
-            self._record("refusal", fields | self._downgraded(downgrades))
+        self._register.violated(event)
 
     # --- the policy -------------------------------------------------------------------------
 
@@ -623,13 +434,9 @@ class Session:
             self._note(verdict.reply)
         if verdict.reply is None:
             return False
-        told = failures.with_reference(verdict.reply, self.reference)
-        self._services.statistics.count("refused")
-        self._record(
-            "refusal",
-            evidence.refusal(self._case, told, verdict.rule) | self._judging.breach(stage, verdict),
-        )
-        self._rejected(_event_of(verdict, self._judging.facts(stage)))
+        basis = self._judging.breach(stage, verdict)
+        told = self._register.refused(verdict.reply, verdict.rule, basis)
+        self._register.rejected(_event_of(verdict, self._judging.facts(stage)))
         if verdict.sanction is None:
             self._engine.answer(told)
         else:
@@ -644,12 +451,6 @@ class Session:
             facts = self._judging.facts(Stage.MESSAGE)
             self._services.feedback.note(self._case, facts, refused=refusal is not None)
 
-    def _rejected(self, event: Event | None) -> None:
-        """Note that something was refused, and what it says of the client, if anything."""
-        self._services.ledger.count(Count.REJECTED_COMMANDS, self._case)
-        if event is not None:
-            self._services.ledger.note(event, self._case)
-
     async def _impose(self, sanction: Sanction | None) -> None:
         """Put a ban or a suspension in force: here at once, everywhere by the store."""
         if sanction is None:
@@ -659,40 +460,16 @@ class Session:
         restriction = services.consequences.due(sanction, self._case, now)
         if restriction is None:
             return
-        self._record("sanction", evidence.sanction(self._case, restriction))
+        self._register.record("sanction", evidence.sanction(self._case, restriction))
         await services.restrict(restriction)
 
     # --- small things -----------------------------------------------------------------------
 
     def _refuse(self, reply: Reply, rule: str) -> None:
         """Refuse what the engine has just reported, on record and with the reference id."""
-        told = failures.with_reference(reply, self.reference)
-        self._services.statistics.count("refused")
-        self._record("refusal", evidence.refusal(self._case, told, rule))
-        self._rejected(None)
+        told = self._register.refused(reply, rule)
+        self._register.rejected()
         self._engine.answer(told)
-
-    def _record(self, kind: str, fields: dict[str, object]) -> None:
-        if kind == "refusal":
-            self._services.statistics.count_by("refusals", str(fields["rule"]))
-        fields["reference"] = fields.get("reference") or self.reference
-        fields["session"] = self.reference
-        self._services.audit.record(kind, fields)
-
-    def _introduction(self) -> dict[str, str]:
-        """What XCLIENT and XFORWARD may tell the next hop of this client."""
-        if self._client is None:
-            identity = self._case.identity
-            self._client = {
-                "NAME": "[UNAVAILABLE]",
-                "ADDR": self._case.peer.address,
-                "PORT": str(self._case.peer.port),
-                "PROTO": "ESMTP",
-                "HELO": self._case.hello,
-                "LOGIN": identity.name if identity else "",
-                "IDENT": self.reference,
-            }
-        return self._client
 
     def _forget_transaction(self) -> None:
         if self._transaction is not None:
@@ -709,26 +486,6 @@ def _event_of(verdict: Verdict, facts: Facts) -> Event | None:
     if verdict.sanction is not None or not verdict.reply.is_permanent:
         return None
     return Event.LISTED if facts.get("dnsbl.listed") is True else Event.BREACH
-
-
-@lru_cache(maxsize=16)
-def _offer(
-    theirs: Extensions, *, max_message_bytes: int, max_recipients: int, mailmax: int, starttls: bool
-) -> Extensions:
-    """What we offer: our own abilities, and of the rest what every next hop offers."""
-    sizes = [size for size in (max_message_bytes, theirs.size_bytes) if size]
-    return Extensions(
-        size_bytes=min(sizes, default=0),
-        eightbitmime=theirs.eightbitmime,
-        smtputf8=theirs.smtputf8,
-        dsn=theirs.dsn,
-        chunking=True,
-        pipelining=True,
-        enhanced_status_codes=True,
-        starttls=starttls,
-        rcptmax=min(max_recipients, theirs.rcptmax or max_recipients),
-        mailmax=mailmax,
-    )
 
 
 _HANDLERS: Mapping[type, Callable[[Session, Any], Awaitable[None]]] = {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from relay import catalogue
 from relay.inbound.authentication_results import AuthenticationResults
-from relay.inbound.session import Services
+from relay.inbound.services import Services
 from relay.live_policy import make_ledger, offload
 from relay.model import Delivery, TrustDecision, TrustStatus
 from relay.policy.check import Tools

@@ -10,6 +10,7 @@ import pytest
 from relay.audit.record import FIELDS
 from relay.inbound import evidence
 from relay.inbound.transaction import Transaction
+from relay.mail import headers
 from relay.model import (
     Address,
     Delivery,
@@ -55,6 +56,10 @@ def facts(**changes: object) -> Case:
         "sender": Sender(Address("a", "acme.example")),
     }
     return Case(Endpoint("192.0.2.1", 4711), "partners", **{**known, **changes})  # type: ignore[arg-type]
+
+
+def with_message(message: bytes) -> Case:
+    return facts(message=message, header=headers.split(message))
 
 
 def finished(budget: Budget = Boundless()) -> Transaction:
@@ -156,7 +161,8 @@ def test_a_transaction_shows_both_legs_and_its_outcome(
         TlsFacts("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", 128, "", resumed=True),
         timedelta(milliseconds=12.4),
     )
-    fields = evidence.transaction(facts(), finished(), delivery, "<1@acme.example>", 10_000)
+    message = b"Message-ID: <1@acme.example>\r\n\r\n".ljust(10_000, b"x")
+    fields = evidence.transaction(with_message(message), finished(), delivery)
     assert fields["outcome"] == outcome
     assert fields["reply"] == f"{code} said"
     assert fields["reference"] == "REFERENCE"
@@ -164,12 +170,13 @@ def test_a_transaction_shows_both_legs_and_its_outcome(
     assert (fields["route"], fields["next_hop"]) == ("example.org", "mx.internal")
     assert (fields["next_hop_address"], fields["next_hop_port"]) == ("10.0.0.1", 25)
     assert fields["next_hop_tls_version"] == "TLSv1.2"
+    assert fields["message_id"] == "<1@acme.example>"
     assert (fields["size_bytes"], fields["elapsed_ms"]) == (10_000, 12)
 
 
 def test_a_transaction_that_reached_nobody_names_nobody() -> None:
     delivery = Delivery(accepted=False, reply=Reply(451, "4.4.1", ("Try again later",)))
-    fields = evidence.transaction(facts(), finished(), delivery, "", 5)
+    fields = evidence.transaction(with_message(b"\r\nHi\r\n"), finished(), delivery)
     assert not {"next_hop", "next_hop_address", "route", "message_id"} & fields.keys()
 
 
@@ -185,6 +192,6 @@ def test_every_field_is_in_the_manual() -> None:
         evidence.handshake(asked, decision, REFUSED)
         | evidence.failed_handshake(asked, HELLO, "x")
         | evidence.refusal(asked, REFUSED, "x")
-        | evidence.transaction(asked, finished(), delivery, "<x>", 1)
+        | evidence.transaction(with_message(b"Message-ID: <x>\r\n\r\n"), finished(), delivery)
     )
     assert used.keys() <= FIELDS.keys()
