@@ -6,18 +6,16 @@ The cases are not ours and not part of the project: `../shared/vectors`, or the 
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.kit.vectors import read_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["VECTORS", "SuiteCase", "load_cases"]
 
-_FOLDER = Path(__file__).parents[2] / "../shared/vectors"
-VECTORS = Path(os.environ.get("GATEPOST_VECTORS", _FOLDER)) / "spf-rfc7208.json"
+VECTORS = "spf-rfc7208.json"
 _KINDS = ("A", "AAAA", "MX", "TXT", "PTR")
 
 
@@ -37,10 +35,8 @@ class SuiteCase(NamedTuple):
 
 def load_cases() -> list[SuiteCase]:
     """Read all cases; none if the file is not there."""
-    if not VECTORS.exists():
-        return []
     made = []
-    for scenario in json.loads(VECTORS.read_text())["scenarios"]:
+    for scenario in read_vectors(VECTORS).get("scenarios", ()):
         zones, failing = _read_zones(scenario["zonedata"])
         for name, test in scenario["tests"].items():
             made.append(_read_case(name, test, zones, failing))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import os
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -19,10 +16,10 @@ from relay.mailauth.signing import SigningKey, encoded, signed_field
 from tests.kit.checks import Offloading
 from tests.kit.dkim import MESSAGE, NOW, ed25519_key, record, rsa_key, zone
 from tests.kit.turns import with_turns
+from tests.kit.vectors import needs_vectors, read_vectors
 from tests.kit.zones import FakeResolver
 
-FOLDER = Path(os.environ.get("GATEPOST_VECTORS", Path(__file__).parents[3] / "../shared/vectors"))
-VECTORS = FOLDER / "arc-cases.json"
+VECTORS = "arc-cases.json"
 KEY = SigningKey("lists.example", "s1", rsa_key())
 ZONES = zone(record(rsa_key()), "s1._domainkey.lists.example") | zone(
     record(ed25519_key()), "ed._domainkey.lists.example"
@@ -214,10 +211,7 @@ def test_a_large_header_is_verified_beside_the_loop():
 
 
 def load_cases(kind):
-    if not VECTORS.exists():
-        reason = f"needs {VECTORS.name}; GATEPOST_VECTORS names its folder"
-        return [pytest.param({}, marks=pytest.mark.skip(reason=reason), id="absent")]
-    return [pytest.param(case, id=case["id"]) for case in json.loads(VECTORS.read_text())[kind]]
+    return [pytest.param(case, id=case["id"]) for case in read_vectors(VECTORS).get(kind, ())]
 
 
 def resolver_of(case):
@@ -229,6 +223,7 @@ def resolver_of(case):
     )
 
 
+@needs_vectors(VECTORS)
 @pytest.mark.parametrize("case", load_cases("validate"))
 def test_the_suite_agrees_on_a_chain(case):
     found = verify(base64.b64decode(case["message_b64"]), resolver_of(case))
@@ -248,6 +243,7 @@ def tags_of(field):
     return set(filter(None, "".join(field.split()).split(";")))
 
 
+@needs_vectors(VECTORS)
 @pytest.mark.parametrize("case", load_cases("sign"))
 def test_the_suite_agrees_on_a_seal(case):
     message = base64.b64decode(case["message_b64"])

@@ -8,36 +8,28 @@ find the registered domain that the list finds. The cases come from `../shared/v
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-from pathlib import Path
 
 import pytest
 
 from relay.mailauth.dmarc import dns_name, evaluate, is_same_organization
 from relay.model import Address
+from tests.kit.vectors import needs_vectors, read_vectors
 from tests.kit.zones import FakeResolver
 
-FOLDER = Path(os.environ.get("GATEPOST_VECTORS", Path(__file__).parents[3] / "../shared/vectors"))
-VECTORS = FOLDER / "psl-cases.json"
+VECTORS = "psl-cases.json"
 
 
 def cases():
     """Names in lower case, each with the domain that is registered; None for a suffix, which nobody can register."""
-    if not VECTORS.exists():
-        return []
-    found = json.loads(VECTORS.read_text())["cases"]
     return [
         (dns_name(name), registered and dns_name(registered))
-        for name, registered in found
+        for name, registered in read_vectors(VECTORS).get("cases", ())
         if name and not name.startswith(".")  # no names at all
     ]
 
 
 CASES = cases()
-pytestmark = pytest.mark.skipif(
-    not CASES, reason=f"needs {VECTORS.name}; GATEPOST_VECTORS names its folder"
-)
+pytestmark = needs_vectors(VECTORS)
 REGISTERED = {registered for name, registered in CASES if registered}
 SUFFIXES = {name for name, registered in CASES if not registered}
 SUFFIXES |= {registered.partition(".")[2] for registered in REGISTERED}

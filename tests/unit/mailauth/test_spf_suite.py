@@ -12,12 +12,11 @@ from relay.net.resolver import DnsResolver
 from relay.settings.dns import Dns
 from tests.kit.dns_server import DnsServer, Fault
 from tests.kit.spf_suite import VECTORS, load_cases
+from tests.kit.vectors import needs_vectors
 from tests.kit.zones import FakeResolver
 
 CASES = load_cases()
-NEEDS_SUITE = pytest.mark.skipif(
-    not CASES, reason=f"needs {VECTORS.name}; GATEPOST_VECTORS names its folder"
-)
+NEEDS_SUITE = needs_vectors(VECTORS)
 
 
 def claim_of(case):

@@ -4,12 +4,8 @@ The cases are not ours and not part of the project: `../shared/vectors`, or the 
 `GATEPOST_VECTORS` names. docs/x509-limbo.md has the figures, and why we differ where we do.
 """
 
-import gzip
-import json
-import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +13,9 @@ from relay.outbound.security import objection_to_server
 from relay.pki.certificate import MalformedCertificate, parse_pem_chain
 from relay.pki.chain import MAX_DEPTH, Anchors
 from relay.pki.server_names import vouches_for_server
+from tests.kit.vectors import needs_vectors, read_vectors
 
-FOLDER = Path(os.environ.get("GATEPOST_VECTORS", Path(__file__).parents[3] / "../shared/vectors"))
-VECTORS = FOLDER / "limbo-upstream.json.gz"
+VECTORS = "limbo-upstream.json.gz"
 SCORED = {"core", "crl", "dos"}
 """`lint` is the adapter's word for what may be judged either way."""
 DIFFERENT = {
@@ -73,12 +69,11 @@ DIFFERENT = {
 """Where we judge otherwise, each with its reason: 41 of 188."""
 
 
-def load_cases():
-    if not VECTORS.exists():
-        reason = f"needs {VECTORS.name}; GATEPOST_VECTORS names its folder"
-        return [pytest.param({}, marks=pytest.mark.skip(reason=reason), id="absent")]
-    cases = json.loads(gzip.decompress(VECTORS.read_bytes()))["testcases"]
-    return [pytest.param(case, id=case["id"]) for case in cases if case["class"] in SCORED]
+CASES = [
+    pytest.param(case, id=case["id"])
+    for case in read_vectors(VECTORS).get("testcases", ())
+    if case["class"] in SCORED
+]
 
 
 def read_certificates(texts):
@@ -108,7 +103,8 @@ def is_accepted(case):
         return False
 
 
-@pytest.mark.parametrize("case", load_cases())
+@needs_vectors(VECTORS)
+@pytest.mark.parametrize("case", CASES)
 def test_agrees_with_x509_limbo(case):
     start = time.process_time()
     is_expected = case["expected_result"] == "SUCCESS"

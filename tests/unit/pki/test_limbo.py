@@ -4,12 +4,8 @@ The cases are not ours and not part of the project: `../shared/vectors`, or the 
 `GATEPOST_VECTORS` names. docs/x509-limbo.md has the figures and the cases that are not scored.
 """
 
-import gzip
-import json
-import os
 import time
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -22,19 +18,18 @@ from relay.pki.crl_lookup import CrlSource, HeldList
 from relay.pki.revocation import Mode, Modes, Revocation
 from relay.pki.serial_index import SerialIndex
 from relay.pki.trust import decide
+from tests.kit.vectors import needs_vectors, read_vectors
 
-FOLDER = Path(os.environ.get("GATEPOST_VECTORS", Path(__file__).parents[3] / "../shared/vectors"))
-VECTORS = FOLDER / "limbo-client.json.gz"
+VECTORS = "limbo-client.json.gz"
 SCORED = {"core", "crl", "dos", "pathbuilding"}
 """`branching` and `lint` are the adapter's words for what may be judged either way."""
 
 
-def load_cases():
-    if not VECTORS.exists():
-        reason = f"needs {VECTORS.name}; GATEPOST_VECTORS names its folder"
-        return [pytest.param({}, marks=pytest.mark.skip(reason=reason), id="absent")]
-    cases = json.loads(gzip.decompress(VECTORS.read_bytes()))["testcases"]
-    return [pytest.param(case, id=case["id"]) for case in cases if case["class"] in SCORED]
+CASES = [
+    pytest.param(case, id=case["id"])
+    for case in read_vectors(VECTORS).get("testcases", ())
+    if case["class"] in SCORED
+]
 
 
 def read_certificates(*texts):
@@ -83,7 +78,8 @@ def is_accepted(case):
     return decide([*leaf, *others], allowlist, anchors, now, revocation=revocation).is_trusted
 
 
-@pytest.mark.parametrize("case", load_cases())
+@needs_vectors(VECTORS)
+@pytest.mark.parametrize("case", CASES)
 def test_agrees_with_x509_limbo(case):
     start = time.process_time()
     assert is_accepted(case) is (case["expected_result"] == "SUCCESS"), case["description"]
