@@ -112,8 +112,7 @@ class Judging:
             if facts[name].stage is _CONNECT:
                 kept[name] = value
         self._connection = kept
-        if self._marks:
-            self._marks = [each for each in self._marks if each[0] is _CONNECT]
+        self._marks = [each for each in self._marks if each[0] is _CONNECT]
         return earlier
 
     def bring_back(self, earlier: Greeting) -> None:

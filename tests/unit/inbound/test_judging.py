@@ -147,6 +147,26 @@ def test_another_greeting_is_another_question():
     assert (len(world.hello), len(world.early)) == (2, 1)
 
 
+BAD_GREETING = {"then": "tag", "reply": None, "header": "X-Greeting", "value": "bad"}
+
+
+def test_nothing_of_a_refused_greeting_stays():
+    world = World()
+    rules = engine(
+        ("hello", 'hello.word == "bad"', BAD_GREETING),
+        ("hello", 'hello.word == "bad"', {"mode": "shadow"}),
+        ("hello", 'hello.word == "bad"'),
+    )
+    judge(world, rules, "hello")
+    earlier = world.judging.greeted()
+    world.checks["hello"].answer = "bad"
+    [verdict] = judge(world, rules, "hello")
+    assert verdict.rule == "r2"
+    world.judging.bring_back(earlier)
+    world.judging.begin_transaction()
+    assert (world.judging.tags, world.judging.shadow) == ((), ())
+
+
 def test_nobody_waits_for_what_does_not_matter():
     world = World()
     judge(world, engine(("sender", 'now.word == "no" && slow.word == "x"')), "sender")
