@@ -6,14 +6,10 @@ Implements `ports.Stream`. Knows nothing of SMTP, nor of whom the certificates b
 Theory of operation. The transport's callbacks only store what comes (`_inbox`, as it stood on the wire)
 and wake whoever waits; the coroutines do the work, in order, in one place. Decryption happens in `receive`,
 so a session that is busy takes nothing in: beyond `_INBOX_LIMIT` reading stops, and TCP tells the peer.
-
-What is to be sent and cannot be sent yet stays in `_outbox` as it was given, not copied and not
-encrypted, until the transport takes more. So a slow reader costs a reference to the message, not another copy.
-
-What goes over the wire is held back for a moment, up to a piece, to go with what others send (`Writes`).
+What is sent goes by way of a `SendBuffer`; what is said in a handshake is up to `handshake.py`.
 
 Nothing that was received in clear is ever handed out after an upgrade: whatever stands in the inbox when
-TLS starts goes to the TLS parser, which wants a handshake there (CVE-2011-0411).
+TLS starts goes to the handshake, which wants a TLS message there (CVE-2011-0411).
 """
 
 from __future__ import annotations
@@ -22,34 +18,27 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
 
-from OpenSSL import SSL
-
 from relay.errors import ConnectionLost, DeadlinePassed, HandshakeFailed, StreamError
 from relay.model import Endpoint
-from relay.net.channel import TlsChannel
 from relay.net.deadline import Deadline
-from relay.net.tls import describe_failure, facts_of
-from relay.tls.clienthello import HelloReader, MalformedHello
+from relay.net.handshake import ClientHandshake, ServerHandshake
+from relay.net.send_buffer import SendBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from relay import ports
     from relay.model import TlsFacts
+    from relay.net.channel import TlsChannel
     from relay.net.tls import ClientTls, ServerTls
     from relay.net.writes import Writes
-    from relay.tls.clienthello import ClientHello
-    from relay.tls.profile import Profile
 
 __all__ = ["TcpStream"]
 
 _INBOX_LIMIT: Final = 256 * 1024
-_PIECE_BYTES: Final = 64 * 1024
-"""What is encrypted and written at a time: four full TLS records."""
 _REST_SECONDS: Final = 1.0
 """How long a connection is quiet before memory that it has grown is given back."""
 _CLOSE_TIME: Final = timedelta(seconds=2)
-_UNEXPECTED_MESSAGE: Final = bytes((21, 3, 1, 0, 2, 2, 10))  # a fatal alert, RFC 8446 6
 
 
 class TcpStream(asyncio.Protocol):
@@ -66,25 +55,22 @@ class TcpStream(asyncio.Protocol):
         "_deadline",
         "_eof",
         "_has_news",
-        "_held",
         "_inbox",
         "_inbox_bytes",
         "_local",
         "_loop",
         "_lost",
         "_on_connection",
-        "_outbox",
         "_problem",
         "_reader",
         "_reading_paused",
         "_rest",
-        "_sending",
+        "_send_buffer",
         "_sent_eof",
         "_transport",
         "_unread",
         "_writer",
         "_writes",
-        "_writing_paused",
         "peer",
         "tls",
     )
@@ -94,10 +80,12 @@ class TcpStream(asyncio.Protocol):
     ) -> None:
         self.peer = Endpoint("", 0)
         self.tls: TlsFacts | None = None
+        self._writes = writes
         self._on_connection = on_connection
         self._local: Endpoint | None = None
         self._loop: asyncio.AbstractEventLoop
         self._transport: asyncio.Transport
+        self._send_buffer: SendBuffer
         self._deadline: Deadline
         self._channel: TlsChannel | None = None
 
@@ -106,11 +94,6 @@ class TcpStream(asyncio.Protocol):
         self._has_news = False  # something has come, in the inbox or behind the handshake
         self._unread = b""  # ready to be handed out
         self._reading_paused = False
-        self._outbox: list[bytes | memoryview] = []  # in clear
-        self._held: bytes | memoryview = b""  # as it goes over the wire, until `flush`
-        self._writes = writes
-        self._writing_paused = False
-        self._sending = False
 
         self._eof = False  # the peer's FIN has come
         self._sent_eof = False  # and ours is sent
@@ -127,6 +110,7 @@ class TcpStream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take note of both ends and tell the owner."""
         self._transport = cast("asyncio.Transport", transport)
+        self._send_buffer = SendBuffer(self._transport, self._writes)
         self._loop = asyncio.get_running_loop()
         self._deadline = Deadline(self._loop, self._wake_all)
         peer = transport.get_extra_info("peername")
@@ -161,8 +145,7 @@ class TcpStream(asyncio.Protocol):
         """Wake whoever waits; nothing will come or go any more."""
         self._lost = True
         self._problem = self._problem or (f"connection lost: {exc}" if exc else "connection closed")
-        self._outbox.clear()
-        self._held = b""
+        self._send_buffer.forget()
         if self._channel is not None:
             self._channel.forget()
         self._deadline.stop()
@@ -173,14 +156,15 @@ class TcpStream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Keep what is sent from now on back."""
-        self._writing_paused = True
+        self._send_buffer.pause()
 
     def resume_writing(self) -> None:
         """Send what was kept back, as far as it goes."""
-        self._writing_paused = False
-        self._send_outbox()
-        if not self._writing_paused:
-            _wake(self._writer)
+        if not self._problem:
+            self._send_buffer.resume()
+            if self._channel is not None:
+                self._problem = self._problem or self._channel.problem
+        _wake(self._writer)
 
     @property
     def local(self) -> Endpoint:
@@ -251,7 +235,7 @@ class TcpStream(asyncio.Protocol):
             more = channel.decrypt(self._inbox)
             self._problem = self._problem or channel.problem
             if not more:
-                self._ship(channel)  # an alert, or our part of a key update
+                self._send_buffer.write(channel.outgoing())  # an alert, or our part of a key update
         elif len(self._inbox) == 1:
             more = cast("bytes", self._inbox.pop())
         else:
@@ -290,11 +274,9 @@ class TcpStream(asyncio.Protocol):
         """Queue bytes and write what the socket takes; see `ports.Stream`."""
         if self._problem or self._closing:
             return
-        if self._outbox or self._writing_paused or sum(map(len, chunks)) > _PIECE_BYTES:
-            self._outbox.extend(chunks)
-            self._send_outbox()
-        else:
-            self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+        self._send_buffer.send(chunks)
+        if self._channel is not None:
+            self._problem = self._problem or self._channel.problem
 
     async def drain(self) -> None:
         """Wait until the send buffer is low again; see `ports.Stream`."""
@@ -303,145 +285,66 @@ class TcpStream(asyncio.Protocol):
                 raise ConnectionLost("connection closed by us")
             await self._writable()
 
-    def _check_deadline(self) -> None:
-        if self._deadline.has_passed:
-            raise DeadlinePassed("the peer was too slow")
-
     def _has_unsent(self) -> bool:
         """Whether something waits to be sent, and still can be."""
         if self._problem:
             raise ConnectionLost(self._problem)
-        self._check_deadline()
-        return self._writing_paused or bool(self._outbox)
+        if self._deadline.has_passed:
+            raise DeadlinePassed("the peer was too slow")
+        return not self._send_buffer.is_low
 
     def _writable(self) -> asyncio.Future[None]:
         waiter = self._writer = self._loop.create_future()
         return waiter
 
-    def _send_outbox(self) -> None:
-        if self._sending:  # a transport may call resume_writing from within its write
-            return
-        self._sending = True
-        while self._outbox and not (self._writing_paused or self._problem):
-            self._write(_next_piece(self._outbox))
-        self._sending = False
-
-    def _write(self, data: bytes | memoryview) -> None:
-        channel = self._channel
-        if channel is not None and data:
-            data = channel.encrypt(data)
-            self._problem = self._problem or channel.problem
-        self._hold(data)
-
-    def _ship(self, channel: TlsChannel) -> None:
-        """Send what TLS has for the peer."""
-        self._hold(channel.outgoing())
-
-    def _hold(self, wire: bytes | memoryview) -> None:
-        """Have bytes written with those of other streams; a whole piece is written now."""
-        if not wire or self._lost:
-            return
-        is_first = not self._held
-        self._held = b"".join((self._held, wire)) if self._held else wire
-        if len(self._held) > _PIECE_BYTES:
-            self.flush()
-        elif is_first:
-            self._writes.add(self)
-
-    def flush(self) -> None:
-        """Give the transport what is held back."""
-        if self._held:
-            held, self._held = self._held, b""
-            self._transport.write(held)
-
     # --- TLS ------------------------------------------------------------------------------
 
     async def start_tls_server(self, tls: ports.ServerTls) -> TlsFacts:
         """Do the server's side of a TLS handshake; see `ports.Stream`."""
-        ours = cast("ServerTls", tls)
-        hello, received = await self._receive_hello()
-        connection = ours.accept(hello)
-        self.push_back(received)  # for OpenSSL to read, too
-        await self._shake_hands(connection, ours.profile, hello)
-        self.tls = facts_of(connection, hello.server_name, hello)
-        return self.tls
+        return await self._shake_hands(ServerHandshake(cast("ServerTls", tls)))
 
     async def start_tls_client(self, tls: ports.ClientTls, server_name: str) -> TlsFacts:
         """Do the client's side of a TLS handshake; see `ports.Stream`."""
-        ours, peer = cast("ClientTls", tls), self.peer
-        connection = ours.connect(server_name, peer)
-        channel = await self._shake_hands(connection, ours.profile)
-        # RFC 8446 4.6.1: tickets come after the handshake, before the server's first words.
-        channel.on_first_bytes(lambda: ours.remember(server_name, peer, connection))
-        self.tls = facts_of(connection, server_name)
-        return self.tls
+        ours = cast("ClientTls", tls)
+        return await self._shake_hands(ClientHandshake(ours, server_name, self.peer))
 
-    async def _receive_hello(self) -> tuple[ClientHello, bytes]:
-        """Read the client's offer, before there is any OpenSSL object for it."""
-        reader = HelloReader()
+    async def _shake_hands(self, handshake: ServerHandshake | ClientHandshake) -> TlsFacts:
+        """Carry messages to and fro until both sides are done."""
         try:
-            while (data := await self.receive()) != b"":
-                if (hello := reader.feed(data)) is not None:
-                    return hello, bytes(reader.data)
-        except MalformedHello as error:
-            self._hold(_UNEXPECTED_MESSAGE)
-            raise self._sealed(f"not a TLS ClientHello: {error}") from error
-        except ConnectionLost as error:
-            raise self._sealed(str(error)) from error
-        except DeadlinePassed:
-            self._sealed("too slow")
-            raise
-        raise self._sealed("peer closed during the handshake")
-
-    async def _shake_hands(
-        self, connection: SSL.Connection, profile: Profile, hello: ClientHello | None = None
-    ) -> TlsChannel:
-        self._channel = channel = TlsChannel(connection)
-        try:
-            await self._exchange(channel, is_server=hello is not None)
-        except SSL.Error as error:
-            raise self._sealed(describe_failure(error, profile, hello), hello) from error
-        except ConnectionLost as error:
-            raise self._sealed(str(error), hello) from error
-        except DeadlinePassed:
-            self._sealed("too slow")
-            raise
-        self._has_news = True
-        return channel
-
-    async def _exchange(self, channel: TlsChannel, *, is_server: bool) -> None:
-        """Pass handshake messages to and fro until both sides are done; an alert is sent, too."""
-        if is_server:
-            channel.feed(self._inbox)
-        while True:
-            try:
-                is_done = channel.shake_hands()
-            except SSL.Error:
-                self._ship(channel)
-                raise
-            if is_done and is_server and channel.is_tls13:
-                return  # RFC 8446 4.6.1: only tickets are left to send; they go with what comes next
-            self._ship(channel)
-            if is_done:
-                return
-            while not channel.feed(self._inbox):
-                if self._eof or self._problem:
-                    raise ConnectionLost(self._problem or "peer closed during the handshake")
-                await self._readable()
+            while (facts := self._go_on(handshake)) is None:
+                if self._closing or self._eof or self._problem:
+                    who = "we" if self._closing else "peer"
+                    reason = self._problem or f"{who} closed during the handshake"
+                    raise HandshakeFailed(reason, handshake.hello)
                 self._check_deadline()
+                await self._readable()
+        except StreamError as error:
+            # Nothing more may be said or heard in clear.
+            self._problem = self._problem or f"no TLS: {error}"
+            self._inbox.clear()
+            self._has_news = False
+            raise
+        self._has_news = True  # something may have come behind it
+        self.tls = facts
+        return facts
 
-    def _sealed(self, reason: str, hello: ClientHello | None = None) -> HandshakeFailed:
-        """After a failed handshake nothing more may be said or heard in clear."""
-        self._problem = self._problem or f"no TLS: {reason}"
-        self._inbox.clear()
-        self._has_news = False
-        return HandshakeFailed(reason, hello)
+    def _go_on(self, handshake: ServerHandshake | ClientHandshake) -> TlsFacts | None:
+        try:
+            return handshake.go_on(self._inbox)
+        finally:
+            # Before anything is sent, lest it go in clear.
+            self._channel = self._send_buffer.channel = handshake.channel
+            self._send_buffer.write(handshake.outgoing())  # an alert, too
 
     # --- deadlines ------------------------------------------------------------------------
 
     def set_deadline(self, after: timedelta | None) -> None:
         """From now, waiting fails once `after` has passed; None lifts it; see `ports.Stream`."""
         self._deadline.set(after)
+
+    def _check_deadline(self) -> None:
+        if self._deadline.has_passed:
+            raise DeadlinePassed("the peer was too slow")
 
     def _wake_all(self) -> None:
         _wake(self._reader)
@@ -474,10 +377,11 @@ class TcpStream(asyncio.Protocol):
         if self._reading_paused:
             self._resume_reading()
         if not self._problem:
+            self._send_buffer.send((last_words,))
             while self._has_unsent():
                 await self._writable()
-            self._say_goodbye(last_words)
-        self.flush()
+            self._say_goodbye()
+        self._send_buffer.flush()
         if self._eof:
             self._transport.close()
         else:
@@ -487,38 +391,23 @@ class TcpStream(asyncio.Protocol):
             await self._readable()
             self._check_deadline()
 
-    def _say_goodbye(self, last_words: bytes) -> None:
-        self._write(last_words)
+    def _say_goodbye(self) -> None:
         if self._channel is not None:
             self._channel.say_goodbye()
-            self._ship(self._channel)
+            self._send_buffer.write(self._channel.outgoing())
 
     def abort(self) -> None:
         """Close at once."""
         self._closing = True
         self._problem = self._problem or "connection aborted"
         if not self._lost:
-            self.flush()  # an alert tells the peer why
+            self._send_buffer.flush()  # an alert tells the peer why
             self._transport.abort()
 
 
 def _wake(waiter: asyncio.Future[None] | None) -> None:
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
-
-
-def _next_piece(outbox: list[bytes | memoryview]) -> bytes | memoryview:
-    """Take at most a piece from the queue: the front of a large chunk, or small ones joined."""
-    first = outbox.pop(0)
-    if len(first) > _PIECE_BYTES:
-        view = memoryview(first)
-        outbox.insert(0, view[_PIECE_BYTES:])
-        return view[:_PIECE_BYTES]
-    small, size = [first], len(first)
-    while outbox and size + len(outbox[0]) <= _PIECE_BYTES:
-        size += len(outbox[0])
-        small.append(outbox.pop(0))
-    return first if len(small) == 1 else b"".join(small)
 
 
 def _endpoint(address: object) -> Endpoint:

@@ -1,8 +1,8 @@
 """TLS for both legs: OpenSSL contexts made from profiles and key pairs, and what a handshake gave.
 
 It proves possession of keys and decides nothing about trust: every certificate passes here, and
-`pki/trust.py` or `outbound/security.py` judge it afterwards. It knows no sockets (`stream.py` moves
-the bytes). RFC 8446, RFC 5246, RFC 9325.
+`pki/trust.py` or `outbound/security.py` judge it afterwards. It knows no sockets (`handshake.py` drives
+it, `stream.py` moves the bytes). RFC 8446, RFC 5246, RFC 9325.
 
 Theory of operation. A listener has one `ServerTls`, a route one `ClientTls`. Each holds OpenSSL
 contexts and hands out one `SSL.Connection` per handshake, working on memory BIOs.

@@ -24,6 +24,7 @@ from tests.kit.tcp import Loopback, tcp_pair
 from tests.kit.tls import client_tls, server_tls
 
 if TYPE_CHECKING:
+    from relay.net.send_buffer import SendBuffer
     from relay.net.stream import TcpStream
 
 CA = Authority()
@@ -97,43 +98,11 @@ class Holding:
     """Writes that hold everybody back until the test says otherwise."""
 
     def __init__(self, stream: TcpStream) -> None:
-        stream._writes = self
-        self.senders: list[TcpStream] = []
+        stream._send_buffer._writes = self
+        self.senders: list[SendBuffer] = []
 
-    def add(self, sender: TcpStream) -> None:
+    def add(self, sender: SendBuffer) -> None:
         self.senders.append(sender)
-
-
-def test_what_is_held_back_goes_in_one_write_and_in_order(run) -> None:
-    async def talk() -> None:
-        async with tcp_pair() as (server, client):
-            await start_tls(server, client)
-            holding, written = Holding(client), Written(client)
-            client.send(b"MAIL FROM:<>\r\n")
-            client.send(b"RCPT TO:<a@example.com>\r\n")
-            assert holding.senders == [client]
-            assert written.pieces == []
-            client.flush()
-            client.flush()
-            assert len(written.pieces) == 1
-            received = await receive_exactly(server, 39)
-            assert received == b"MAIL FROM:<>\r\nRCPT TO:<a@example.com>\r\n"
-
-    run(talk())
-
-
-def test_a_lot_is_not_held_back_and_comes_after_what_was(run) -> None:
-    async def talk() -> None:
-        async with tcp_pair() as (server, client):
-            await start_tls(server, client)
-            Holding(client)
-            client.send(b"DATA\r\n")
-            client.send(bytes(65_536) + b".")
-            assert await receive_exactly(server, 65_542) == b"DATA\r\n" + bytes(65_536)
-            client.flush()
-            assert await server.receive() == b"."
-
-    run(talk())
 
 
 @pytest.mark.parametrize("is_tls", [True, False])
@@ -177,8 +146,8 @@ def test_what_a_slow_reader_has_not_taken_is_not_copied(run) -> None:
             client.send(body)
             waiting = client._transport.get_write_buffer_size()
             assert waiting < 1024 * 1024
-            assert sum(map(len, client._outbox)) > 16 * 1024 * 1024
-            assert all(isinstance(each, memoryview) for each in client._outbox)
+            assert sum(map(len, client._send_buffer._queue)) > 16 * 1024 * 1024
+            assert all(isinstance(each, memoryview) for each in client._send_buffer._queue)
             await asyncio.gather(client.drain(), receive_exactly(server, len(body)))
 
     run(talk())
@@ -323,7 +292,7 @@ class Written:
 
     def __init__(self, stream: TcpStream) -> None:
         self.transport, self.pieces = stream._transport, []
-        stream._transport = self
+        stream._transport = stream._send_buffer._transport = self
 
     def write(self, data: bytes) -> None:
         self.pieces.append(data)
@@ -416,7 +385,7 @@ def test_close_notify_without_fin_is_an_orderly_end(run, profile) -> None:
             assert client._channel is not None
             client.send(b"QUIT\r\n")
             client._channel.say_goodbye()
-            client._ship(client._channel)
+            client._send_buffer.write(client._channel.outgoing())
             while not server.is_closing:  # found by looking, before anybody has received
                 await asyncio.sleep(0)
             assert server.has_unread
@@ -516,6 +485,37 @@ def test_close_is_bounded_when_the_peer_does_not_read(run, monkeypatch) -> None:
     run(talk())
 
 
+@pytest.mark.parametrize("part", [b"", offer()], ids=["no offer", "an offer"])
+def test_closing_ends_a_handshake_that_another_task_waits_for(
+    run, monkeypatch, part: bytes
+) -> None:
+    monkeypatch.setattr("relay.net.stream._CLOSE_TIME", timedelta(milliseconds=40))
+
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            client.send(part)
+            shaking = asyncio.ensure_future(server.start_tls_server(server_tls(SERVER)))
+            if part:
+                assert (await client.receive())[:1] == b"\x16"  # a handshake record
+            await asyncio.wait_for(server.close(), 10)
+            with pytest.raises(HandshakeFailed, match="we closed during the handshake"):
+                await asyncio.wait_for(shaking, 10)
+
+    run(talk())
+
+
+def test_a_handshake_does_not_begin_to_wait_after_the_deadline(run) -> None:
+    async def talk() -> None:
+        async with tcp_pair() as (_server, client):
+            client.set_deadline(timedelta(0))
+            with pytest.raises(DeadlinePassed):
+                await client.receive()
+            with pytest.raises(DeadlinePassed):
+                await asyncio.wait_for(client.start_tls_client(client_tls(), "x.example"), 10)
+
+    run(talk())
+
+
 def test_a_cancelled_close_still_closes(run) -> None:
     async def talk() -> None:
         async with tcp_pair() as (server, _client):
@@ -583,7 +583,7 @@ def test_renegotiation_is_refused_at_once(run) -> None:
             receiving = asyncio.ensure_future(server.receive())
             client._channel.connection.renegotiate()
             assert not client._channel.shake_hands()
-            client._ship(client._channel)
+            client._send_buffer.write(client._channel.outgoing())
             with pytest.raises(ConnectionLost, match="no renegotiation"):
                 await client.receive()
             assert not receiving.done()  # the server is still waiting for a command
