@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["TcpStream"]
 
 _INBOX_LIMIT: Final = 256 * 1024
+_INBOX_PIECES: Final = 1024
+"""A peer that sends a few bytes at a time shall not make us hold, and go through, an object for each."""
 _REST_SECONDS: Final = 1.0
 """How long a connection is quiet before memory that it has grown is given back."""
 _CLOSE_TIME: Final = timedelta(seconds=2)
@@ -126,6 +128,8 @@ class TcpStream(asyncio.Protocol):
         if self._closing:
             return
         self._inbox.append(data)
+        if len(self._inbox) >= _INBOX_PIECES:
+            self._inbox = [b"".join(self._inbox)]
         self._has_news = True
         self._inbox_bytes += len(data)
         if self._inbox_bytes >= _INBOX_LIMIT and not self._reading_paused:

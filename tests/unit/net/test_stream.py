@@ -165,6 +165,29 @@ def test_a_reader_that_takes_nothing_stops_the_sender(run) -> None:
     run(talk())
 
 
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_a_peer_that_sends_byte_by_byte_does_not_make_us_hold_an_object_for_each(
+    run, is_tls: bool
+) -> None:
+    words = b"".join(b"%06d" % number for number in range(20_000))
+
+    async def talk() -> None:
+        async with tcp_pair() as (server, client):
+            wire = words
+            if is_tls:
+                await start_tls(server, client)
+                wire = b"".join(
+                    client._channel.encrypt(words[start : start + 8_000])
+                    for start in range(0, len(words), 8_000)
+                )
+            for byte in wire:  # as it comes while the session waits for somebody else
+                server.data_received(bytes([byte]))
+            assert len(server._inbox) < 2_000
+            assert await server.receive() == words
+
+    run(talk())
+
+
 def test_bytes_in_front_of_the_handshake_are_never_taken_for_tls_bytes(run) -> None:
     async def talk() -> None:
         async with tcp_pair() as (server, client):
