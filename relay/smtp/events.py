@@ -22,6 +22,7 @@ __all__ = [
     "MailFrom",
     "Message",
     "NeedData",
+    "Question",
     "RcptTo",
     "StartTls",
     "Violation",
@@ -106,4 +107,7 @@ class Closed(NamedTuple):
     reason: str
 
 
-Event = Hello | StartTls | MailFrom | RcptTo | DataStart | Message | Violation | Closed | NeedData
+Question = Hello | StartTls | MailFrom | RcptTo | DataStart | Message
+"""What wants an answer."""
+
+Event = Question | Violation | Closed | NeedData

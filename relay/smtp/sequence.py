@@ -13,7 +13,7 @@ from relay.smtp.commands import Command
 from relay.smtp.states import TRANSITIONS, State
 
 if TYPE_CHECKING:
-    from relay.smtp.extensions import Extensions
+    from relay.smtp.conversation import Conversation
     from relay.smtp.server_replies import Fault
 
 __all__ = ["AFTER_REFUSAL", "LAST_IN_GROUP", "WITHOUT_ARGUMENT", "objection"]
@@ -64,16 +64,15 @@ _ANYTHING_ELSE: Final = {
 }
 
 
-def objection(
-    command: Command, state: State, offered: Extensions, *, tls_active: bool, tls_required: bool
-) -> Fault | None:
+def objection(command: Command, conversation: Conversation) -> Fault | None:
     """Say why the command may not come now, whatever its argument; None: it may."""
-    if tls_required and not tls_active and command not in _BEFORE_TLS:
+    state, tls_active = conversation.state, conversation.tls_active
+    if conversation.tls_required and not tls_active and command not in _BEFORE_TLS:
         return replies.NEEDS_STARTTLS
     if command is _STARTTLS and tls_active:
         return replies.TLS_ACTIVE_ALREADY
     if command not in TRANSITIONS[state]:
         return _OUT_OF_SEQUENCE.get(state, {}).get(command) or _ANYTHING_ELSE[state]
-    if command is _STARTTLS and not offered.starttls:
+    if command is _STARTTLS and not conversation.offered.starttls:
         return replies.TLS_NOT_OFFERED
     return None

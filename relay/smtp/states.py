@@ -8,11 +8,11 @@ Rule 1: `TRANSITIONS[state][command]` is where the connection is once the comman
 A refused command changes nothing. A pair that is not in the table is out of sequence: 503 (and the
 few cases where another code is due stand in `sequence.py`).
 
-Rule 2: what belongs to a transaction (sender, recipients, content) lives in one object of the
-engine (`Reception`), which exists from SENDER to FAILED. Whatever leads to READY or
+Rule 2: what belongs to a transaction (sender, recipients, content) lives in one object
+(`Conversation.reception`), which exists from SENDER to FAILED. Whatever leads to READY or
 START throws it away: that is all there is to RSET.
 
-Rule 3: four moves are not commands. They are the functions' names in the engine:
+Rule 3: four moves are not commands. They are methods of `Conversation`:
 
     GREETING   -> START      the banner is sent
     HANDSHAKE  -> START      TLS is there; nothing of before counts any more (RFC 3207 4.2)

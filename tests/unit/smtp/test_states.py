@@ -5,12 +5,25 @@ from __future__ import annotations
 import pytest
 
 from relay.smtp.commands import Command
+from relay.smtp.conversation import Conversation
 from relay.smtp.extensions import Extensions
 from relay.smtp.sequence import LAST_IN_GROUP, objection
 from relay.smtp.states import TRANSITIONS, State
 
 OPEN = [state for state in State if TRANSITIONS[state]]
 SILENT = {State.GREETING, State.CONTENT, State.HANDSHAKE, State.CLOSED}
+
+
+def conversation(
+    state: State = State.READY,
+    offered: Extensions = Extensions(starttls=True),
+    *,
+    tls_required: bool = False,
+    tls_active: bool = False,
+) -> Conversation:
+    it = Conversation(998, 100, tls_required=tls_required, tls_active=tls_active)
+    it.state, it.offered = state, offered
+    return it
 
 
 def test_every_state_has_a_row_and_only_four_take_no_command() -> None:
@@ -52,9 +65,7 @@ def test_where_a_command_belongs(command: Command, states: set[State]) -> None:
 @pytest.mark.parametrize("state", OPEN)
 @pytest.mark.parametrize("command", list(Command))
 def test_what_is_not_in_the_table_is_out_of_sequence(state: State, command: Command) -> None:
-    fault = objection(
-        command, state, Extensions(starttls=True), tls_active=False, tls_required=False
-    )
+    fault = objection(command, conversation(state))
     if command in TRANSITIONS[state]:
         assert fault is None
     else:
@@ -67,9 +78,7 @@ def test_what_is_not_in_the_table_is_out_of_sequence(state: State, command: Comm
 
 @pytest.mark.parametrize("command", list(Command))
 def test_before_tls(command: Command) -> None:
-    fault = objection(
-        command, State.READY, Extensions(starttls=True), tls_active=False, tls_required=True
-    )
+    fault = objection(command, conversation(tls_required=True))
     allowed = {"EHLO", "HELO", "STARTTLS", "NOOP", "HELP", "QUIT"}
     assert (fault is None) == (command in allowed)
     if fault is not None:
@@ -77,11 +86,10 @@ def test_before_tls(command: Command) -> None:
 
 
 def test_starttls_needs_an_offer_and_no_tls() -> None:
-    offer, nothing = Extensions(starttls=True), Extensions()
-    for offered, tls_active, code in ((nothing, False, 502), (offer, True, 503)):
-        fault = objection(
-            Command.STARTTLS, State.READY, offered, tls_active=tls_active, tls_required=True
-        )
+    not_offered = conversation(offered=Extensions(), tls_required=True)
+    with_tls = conversation(tls_required=True, tls_active=True)
+    for place, code in ((not_offered, 502), (with_tls, 503)):
+        fault = objection(Command.STARTTLS, place)
         assert fault is not None
         assert fault.reply.code == code
 
