@@ -50,6 +50,8 @@ _LARGE_PIECE_BYTES: Final = 64 * 1024
 """Once a larger piece of a message has come, others come first."""
 _LARGE_BYTES: Final = 1024 * 1024
 """A larger message is put together beside the event loop."""
+_REPLIES_BYTES: Final = 64 * 1024
+"""After so much the client is waited for: who sends and never reads shall not fill our memory with replies."""
 
 
 class Session:
@@ -71,6 +73,7 @@ class Session:
         "_listener",
         "_messages",
         "_register",
+        "_replied_bytes",
         "_services",
         "_stream",
         "_tls",
@@ -101,6 +104,7 @@ class Session:
         self._transaction: Transaction | None = None
         self._messages = 0
         self._data_started = 0.0
+        self._replied_bytes = 0  # since the client was last waited for
         self._is_identified = False
         self._is_waiting = False
         self._is_draining = False
@@ -243,6 +247,9 @@ class Session:
         self._is_waiting = True
         if self._ending is not None or (self._is_draining and self._transaction is None):
             raise DeadlinePassed
+        if self._replied_bytes > _REPLIES_BYTES:
+            self._replied_bytes = 0
+            await self._stream.drain()
         data = await self._stream.receive()
         if len(data) >= _LARGE_PIECE_BYTES:
             await give_way()
@@ -270,6 +277,7 @@ class Session:
         data = self._engine.data_to_send()
         if data:
             self._stream.send(data)
+            self._replied_bytes += len(data)
         self._is_acknowledging = False
 
     async def _upgrade(self) -> None:

@@ -147,6 +147,27 @@ def test_many_messages_on_one_connection(folder):
     assert len(set(references)) == 3
 
 
+def test_who_does_not_read_the_replies_is_not_listened_to_either(folder):
+    async def script(client, session):
+        session._stream.high_water = 0
+        await client.enter()
+        await client.say("MAIL FROM:<a@acme.example>")
+        await client.say("RCPT TO:<b@example.org>")
+        held = 0
+        for _ in range(200):
+            client.stream.send(b"BDAT 0\r\n" * 100)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            held = max(held, len(client.stream._unread))
+        replies = [await client.reply() for _ in range(20_000)]
+        return held, set(replies), await client.say("QUIT")
+
+    _, (held, replies, bye) = converse(script, tmp_path=folder)
+    assert held < 100_000
+    assert replies == {"250 2.0.0 0 bytes received"}
+    assert bye.startswith("221 ")
+
+
 def test_what_the_next_hop_does_not_offer_is_not_offered(folder):
     world = World()
     world.next_hop.offered = Extensions(size_bytes=1000, pipelining=True)
