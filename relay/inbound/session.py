@@ -196,8 +196,11 @@ class Session:
                 continue
             if type(event) is events.Closed:
                 return
-            await _HANDLERS[type(event)](self, event)
-            has_acted = True
+            if event is events.PAUSE:
+                await give_way()
+            else:
+                await _HANDLERS[type(event)](self, event)
+                has_acted = True
             if self._ending is not None:
                 engine.close_with(self._ending)
 

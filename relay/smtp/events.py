@@ -1,7 +1,7 @@
 """What the server engine tells its caller (`ServerEngine.next_event`).
 
 Events that want an answer: Hello, StartTls, MailFrom, RcptTo, DataStart, Message. The engine is paused
-until `answer` is called. Violation and Closed tell, and want nothing.
+until `answer` is called. Violation, Closed and PAUSE tell, and want nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NEED_DATA",
+    "PAUSE",
     "Closed",
     "DataStart",
     "Event",
@@ -22,6 +23,7 @@ __all__ = [
     "MailFrom",
     "Message",
     "NeedData",
+    "Pause",
     "Question",
     "RcptTo",
     "StartTls",
@@ -37,6 +39,16 @@ class NeedData:
 
 
 NEED_DATA: Final = NeedData()
+
+
+class Pause:
+    """Much has been done of what has come, and there is more: let others have a turn, then go on."""
+
+    def __repr__(self) -> str:
+        return "PAUSE"
+
+
+PAUSE: Final = Pause()
 
 
 class Hello(NamedTuple):
@@ -110,4 +122,4 @@ class Closed(NamedTuple):
 Question = Hello | StartTls | MailFrom | RcptTo | DataStart | Message
 """What wants an answer."""
 
-Event = Question | Violation | Closed | NeedData
+Event = Question | Violation | Closed | NeedData | Pause

@@ -22,6 +22,7 @@ from relay.smtp.commands import Command, next_command
 from relay.smtp.conversation import ANSWERED, NOTHING_OFFERED, Conversation
 from relay.smtp.events import (
     NEED_DATA,
+    PAUSE,
     Closed,
     Event,
     Hello,
@@ -58,6 +59,9 @@ class ServerLimits(NamedTuple):
     """NOOP, RSET and the like since the last accepted MAIL; each one more counts as an error."""
 
 
+_STEPS: Final = 32
+"""So many commands are looked at between two pauses: sent ahead, tens of thousands come at once."""
+
 # Python 3.11 takes 50 ns to find a member of an enumeration: what is asked for often is looked up once.
 _CLOSED: Final = State.CLOSED
 _MESSAGE_STATES: Final = frozenset({State.CONTENT, State.CHUNKS})
@@ -85,6 +89,7 @@ class ServerEngine:
         "_question",
         "_reason",
         "_reference",
+        "_steps",
     )
 
     def __init__(
@@ -110,6 +115,7 @@ class ServerEngine:
         self._question: Question | None = None
         self._is_ended = False
         self._reason = ""
+        self._steps = 0  # since the last pause, or since bytes came
 
     # --- what the connection brings and takes -----------------------------------------------
 
@@ -117,6 +123,7 @@ class ServerEngine:
         """Take bytes from the peer."""
         if data and self._conversation.state is not _CLOSED:
             self._input.append(data)
+            self._steps = 0
 
     def end_of_stream(self) -> None:
         """Note that the peer will send nothing more; what it has sent still counts."""
@@ -221,7 +228,7 @@ class ServerEngine:
     # --- events -------------------------------------------------------------------------------
 
     def next_event(self) -> Event:
-        """Say what comes next; NEED_DATA if `receive` has to come first.
+        """Say what comes next; NEED_DATA if `receive` has to come first, PAUSE if others should have a turn.
 
         Raises:
             RuntimeError: the last event has not been answered.
@@ -230,6 +237,10 @@ class ServerEngine:
             raise RuntimeError("the last event has not been answered")
         conversation, event = self._conversation, None
         while event is None:
+            if self._steps == _STEPS:
+                self._steps = 0
+                return PAUSE
+            self._steps += 1
             if conversation.errors >= self._limits.max_errors and conversation.state is not _CLOSED:
                 event = self._tell(replies.TOO_MANY_ERRORS)
             elif conversation.chunk is not None:

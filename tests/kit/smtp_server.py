@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from relay.smtp.events import (
     NEED_DATA,
+    PAUSE,
     Closed,
     DataStart,
     Event,
@@ -122,6 +123,8 @@ class Caller:
             event: Event | Taken = self.engine.next_event()
             if event is NEED_DATA:
                 break
+            if event is PAUSE:
+                continue
             if isinstance(event, Message):
                 event = Taken(event.content.take_body(), event.chunking)
             self.events.append(event)

@@ -168,6 +168,28 @@ def test_who_does_not_read_the_replies_is_not_listened_to_either(folder):
     assert bye.startswith("221 ")
 
 
+def test_others_have_turns_while_much_that_was_sent_ahead_is_done(folder):
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def script(client, _session):
+        await client.enter()
+        counting = asyncio.create_task(count())
+        client.stream.send(b"MAIL FROM:<a@acme.example>\r\nRSET\r\n" * 1000 + b"QUIT\r\n")
+        replies = [await client.reply() for _ in range(2001)]
+        counting.cancel()
+        return replies
+
+    _, replies = converse(script, tmp_path=folder)
+    assert replies[-1].startswith("221 ")
+    assert turns > 100
+
+
 def test_what_the_next_hop_does_not_offer_is_not_offered(folder):
     world = World()
     world.next_hop.offered = Extensions(size_bytes=1000, pipelining=True)
@@ -517,6 +539,31 @@ def test_what_was_sent_ahead_does_not_pass_once_trust_is_lost(folder):
     assert recipient == "250 2.1.5 Ok"
     assert then.startswith("421 4.7.0 ")
     assert after == "closed"
+    assert world.next_hop.delivered == []
+
+
+def test_what_was_sent_ahead_ends_at_a_pause_once_trust_is_lost(folder):
+    world = World()
+
+    async def script(client, session):
+        await client.enter()
+        client.stream.send(
+            b"MAIL FROM:<a@acme.example>\r\nRSET\r\n" * 1000
+            + b"MAIL FROM:<a@acme.example>\r\nRCPT TO:<b@example.org>\r\n"
+            + b"BDAT %d LAST\r\n" % len(MESSAGE)
+            + MESSAGE
+        )
+        for _ in range(10):
+            await asyncio.sleep(0)  # it is in the middle of them
+        lose_trust(world, session)
+        replies = []
+        while (reply := await client.reply()) != "closed":
+            replies.append(reply)
+        return replies
+
+    _, replies = converse(script, world, tmp_path=folder)
+    assert 10 < len(replies) < 1000
+    assert replies[-1].startswith("421 4.7.0 ")
     assert world.next_hop.delivered == []
 
 

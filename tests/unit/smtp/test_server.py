@@ -7,6 +7,7 @@ import pytest
 from relay.model import Address, Recipient, Sender
 from relay.smtp.events import (
     NEED_DATA,
+    PAUSE,
     Closed,
     DataStart,
     Hello,
@@ -80,8 +81,32 @@ def test_events_carry_what_was_said() -> None:
     )
 
 
-def test_the_want_of_data_prints_as_a_word() -> None:
-    assert repr(NEED_DATA) == "NEED_DATA"
+def test_wants_print_as_words() -> None:
+    assert (repr(NEED_DATA), repr(PAUSE)) == ("NEED_DATA", "PAUSE")
+
+
+def test_much_that_was_sent_ahead_is_not_done_in_one_go() -> None:
+    engine = with_recipient()
+    engine.receive(b"BDAT 0\r\n" * 1000)
+    assert isinstance(engine.next_event(), DataStart)
+    engine.answer(GO_AHEAD)
+    pauses = 0
+    while engine.next_event() is PAUSE:
+        pauses += 1
+        assert engine.data_to_send().count(b"\r\n") < 50
+    assert pauses > 30
+
+
+def test_a_pause_comes_between_events_too() -> None:
+    engine = greeted()
+    engine.receive(b"MAIL FROM:<a@example.org>\r\nRSET\r\n" * 100)
+    seen = []
+    while (event := engine.next_event()) is not NEED_DATA:
+        seen.append(event)
+        if isinstance(event, MailFrom):
+            engine.answer(OK)
+    assert seen.count(PAUSE) == 6
+    assert len(seen) == 106
 
 
 def test_replies_are_coalesced_and_drained() -> None:
