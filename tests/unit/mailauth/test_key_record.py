@@ -57,6 +57,13 @@ def test_a_bare_rsa_key_is_read_too():
     assert parse_key_record(f"p={base64.b64encode(bare).decode()}").bits == 2048
 
 
+def test_what_is_remembered_of_the_dns_is_bounded():
+    long = f"p={P}; n={'x' * 10_000}"
+    assert parse_key_record(f"p={P}") is parse_key_record(f"p={P}")
+    assert parse_key_record(long) == parse_key_record(long)
+    assert parse_key_record(long) is not parse_key_record(long)
+
+
 def huge_exponent():
     numbers = rsa_key().public_key().public_numbers()
     key = rsa.RSAPublicNumbers((1 << 2040) | 1, numbers.n).public_key()
