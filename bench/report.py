@@ -39,6 +39,8 @@ BUDGETS = (  # what, in which regime, of which figure, at most
     ("CPU per message with a resumed handshake, ms", "R2r", "cpu_ms", 1.2),
     ("CPU per MB of large messages, ms", "R3", "cpu_ms_per_mb", 4.0),
 )
+DIRECT_THEN = {"R1": 0.05, "R2": 1.19, "R2r": 0.70}
+"""What the direct line cost on the machine and in the hour that the budgets come from, CPU in ms a message."""
 ADDED_P50_MS, ADDED_P99_MS, IDLE_KIB, CHECKED_MS, SIGNING_MS = 1.0, 5.0, 48.0, 0.6, 1.0
 
 
@@ -62,7 +64,8 @@ def format_report(
         f"- {name}: {words[name]}" for name in dict.fromkeys(cell.regime for cell in cells)
     ]
     judged = _judge(cells, idle)
-    return "\n".join([about, "", *rows, "", *explained, "", *judged, ""])
+    compared = _compare(cells)
+    return "\n".join([about, "", *rows, "", *explained, "", *judged, "", *compared, ""])
 
 
 def _row(cell: Cell, m: Measured) -> str:
@@ -80,10 +83,9 @@ def _judge(cells: dict[Cell, Measured], idle: dict[str, Idle]) -> list[str]:
         for what, regime, figure, most in BUDGETS
         if (cell := Cell(regime, "gatepost")) in cells
     ]
-    ours, direct = cells.get(Cell("R5", "gatepost")), cells.get(Cell("R5", "direct"))
-    if ours and direct:
-        found.append(("added latency, p50, ms", ours.p50_ms - direct.p50_ms, ADDED_P50_MS))
-        found.append(("added latency, p99, ms", ours.p99_ms - direct.p99_ms, ADDED_P99_MS))
+    if added := _added_latency(cells, "R5"):
+        found.append(("added latency, p50, ms", added[0], ADDED_P50_MS))
+        found.append(("added latency, p99, ms", added[1], ADDED_P99_MS))
     checked, plain = cells.get(Cell("R6", "checked")), cells.get(Cell("R6", "gatepost"))
     if checked and plain:
         added = checked.cpu_ms - plain.cpu_ms
@@ -98,3 +100,28 @@ def _judge(cells: dict[Cell, Measured], idle: dict[str, Idle]) -> list[str]:
         f"- {what}: {figure:.2f} of {most:.2f}, {'kept' if figure <= most else 'EXCEEDED'}"
         for what, figure, most in found
     ]
+
+
+def _compare(cells: dict[Cell, Measured]) -> list[str]:
+    """What helps to read the figures: how fast the machine is, and how it is when the relay has work to do."""
+    lines = []
+    for regime, then in DIRECT_THEN.items():
+        ours, direct = cells.get(Cell(regime, "gatepost")), cells.get(Cell(regime, "direct"))
+        if ours and direct:
+            lines.append(
+                f"- {regime}: the direct line took {direct.cpu_ms:.3f} ms, {direct.cpu_ms / then:.2f} times "
+                f"what it did when the budgets were set ({then:.2f})"
+            )
+    if added := _added_latency(cells, "R5f"):
+        lines.append(
+            f"- added latency at 600 messages a second, ms: p50 {added[0]:.2f}, p99 {added[1]:.2f}"
+        )
+    return lines
+
+
+def _added_latency(cells: dict[Cell, Measured], regime: str) -> tuple[float, float] | None:
+    """What the relay adds to the direct line, p50 and p99 in ms."""
+    ours, direct = cells.get(Cell(regime, "gatepost")), cells.get(Cell(regime, "direct"))
+    if ours is None or direct is None:
+        return None
+    return ours.p50_ms - direct.p50_ms, ours.p99_ms - direct.p99_ms

@@ -1,7 +1,7 @@
 """Measures Gatepost, the floor sketch and a direct line in one go, interleaved.
 
-    make bench                                       everything, three times (about 4 minutes)
-    make bench BENCH_ARGS="--quick"                  a first impression (about 40 seconds)
+    make bench                                       everything, three times (about 7 minutes)
+    make bench BENCH_ARGS="--quick"                  a first impression (about a minute)
     make bench BENCH_ARGS="--regimes R1,R2 --repeat 5"
     make bench BENCH_ARGS="--profile"                where a worker's time goes in R1 (py-spy)
 
@@ -47,6 +47,8 @@ REGIMES = {
            ["--conns", "20", "--per-conn", "50", "--size", "10240"]),
     "R5": ("latency: one connection, 100 messages a second, 10 kB", 1000,
            ["--conns", "1", "--rate", "100", "--size", "10240"]),
+    "R5f": ("latency: as R5, 600 messages a second", 3000,
+            ["--conns", "1", "--rate", "600", "--size", "10240"]),
 }  # fmt: skip
 IDLE = "R4"
 SIGNED = "R6"
