@@ -14,10 +14,10 @@ that is not quoted, where there is one "@" in all, so that no reader can find an
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from relay.model import Address
+from relay.remembered import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,6 +53,7 @@ class _Unreadable(Exception):
     """No address list; never leaves this module."""
 
 
+@remembered(1024, longest=256)  # services and people write with one From each
 def parse_address_list(text: str) -> tuple[Address, ...] | None:
     """Return the addresses in the value of From, To or their like; None if there is none to be had.
 
@@ -61,10 +62,6 @@ def parse_address_list(text: str) -> tuple[Address, ...] | None:
     """
     if len(text) > _MAX_CHARACTERS:
         return None
-    return _remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else _parsed(text)
-
-
-def _parsed(text: str) -> tuple[Address, ...] | None:
     try:
         found = _addresses(_tokens(text))
     except _Unreadable:
@@ -105,8 +102,6 @@ def _is_sound(address: Address) -> bool:
 
 
 _MAX_CHARACTERS: Final = 8 * 1024  # 2 us each at worst, and the loop is held so long
-_REMEMBERED_CHARACTERS: Final = 256
-_remembered = lru_cache(maxsize=1024)(_parsed)  # services and people write with one From each
 
 
 def _tokens(text: str) -> list[Token]:

@@ -11,16 +11,15 @@ forbids and everybody writes.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from relay.mail.charsets import decode, decode_words
+from relay.remembered import remembered
 
 __all__ = ["Parameterized", "parse_parameterized"]
 
 MAX_VALUE_BYTES: Final = 8 * 1024
-_REMEMBERED_BYTES: Final = 128
 _MAX_PIECES: Final = 100
 _HEAD: Final = re.compile(r"[^;(]*(?:\([^()]*\)[^;(]*)*")
 _COMMENT: Final = re.compile(r"\([^()]*\)")
@@ -48,12 +47,9 @@ class Parameterized(NamedTuple):
         return self.parameters.get(name, ("",))[0]
 
 
+@remembered(512, longest=128)  # "text/plain; charset=utf-8" comes all the time
 def parse_parameterized(raw: bytes) -> Parameterized:
     """Read a value, folded or not."""
-    return _remembered(raw) if len(raw) <= _REMEMBERED_BYTES else _parsed(raw)
-
-
-def _parsed(raw: bytes) -> Parameterized:
     reader = _Reader()
     if len(raw) > MAX_VALUE_BYTES:
         reader.defects["long_value"] = None
@@ -75,9 +71,6 @@ def _parsed(raw: bytes) -> Parameterized:
             reader.skip(rest[position : end if end >= 0 else None])
             position = end + 1 or len(rest)
     return Parameterized(value.strip().lower(), reader.parameters(), tuple(reader.defects))
-
-
-_remembered = lru_cache(maxsize=512)(_parsed)  # "text/plain; charset=utf-8" comes all the time
 
 
 class _Reader:

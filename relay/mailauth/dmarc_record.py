@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final, NamedTuple
 from urllib.parse import unquote
+
+from relay.remembered import remembered
 
 __all__ = ["Disposition", "DmarcRecord", "Psd", "ReportAddress", "parse_dmarc_record"]
 
@@ -81,17 +82,12 @@ _MAILBOX: Final = re.compile(
 )
 _UNITS: Final = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
 _MAX_CHARACTERS: Final = 8 * 1024
-_REMEMBERED_CHARACTERS: Final = 1024
 _MAX_ADDRESSES: Final = 5
 
 
+@remembered(1024, longest=1024)  # a text may have 64 kB
 def parse_dmarc_record(text: str) -> DmarcRecord | None:
     """Read the text of a TXT record; None if it is no DMARC record."""
-    # What is remembered is bounded: a text may have 64 kB.
-    return _remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else _parsed(text)
-
-
-def _parsed(text: str) -> DmarcRecord | None:
     version = _VERSION.match(text)  # RFC 9989 4.7: first, and spelled exactly so
     if version is None:
         return None
@@ -121,9 +117,6 @@ def _parsed(text: str) -> DmarcRecord | None:
         if re.fullmatch("[01ds](:[01ds])*", tags.get("fo", ""))
         else "0",
     )
-
-
-_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def _policy(value: str) -> Disposition | None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from binascii import b2a_base64
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -28,6 +27,7 @@ from relay.mail.idn import to_ascii
 from relay.mailauth.signature import parse_base64
 from relay.mailauth.tag_list import parse_tag_list
 from relay.mailauth.verification import DkimResult, Refusal
+from relay.remembered import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +50,6 @@ MIN_RSA_BITS: Final = 1024
 STRONG_RSA_BITS: Final = 2048
 """What signers should use; shorter ones pass and are called weak (RFC 8301 3.2)."""
 
-_REMEMBERED_CHARACTERS: Final = 2048
 _MAX_RSA_BITS: Final = 8192
 _MAX_EXPONENT_BITS: Final = 64  # a huge one would make verifying as slow as signing is
 _MAX_RECORDS: Final = 8
@@ -152,17 +151,13 @@ def format_key_record(key: RSAPublicKey | Ed25519PublicKey) -> str:
     return f"v=DKIM1; k={kind}; p={b2a_base64(data, newline=False).decode()}"
 
 
+@remembered(1024, longest=2048)  # a record may have 16 kB, and the largest key we take needs 1.5
 def parse_key_record(text: str) -> PublicKey:
     """Read the record of a key that is for mail, and that we can use.
 
     Raises:
         Refusal: it is none, was revoked, or is not for SHA-256 or not for mail.
     """
-    # What is remembered is bounded: a record may have 16 kB, and the largest key we take needs 1.5.
-    return _remembered(text) if len(text) <= _REMEMBERED_CHARACTERS else _parsed(text)
-
-
-def _parsed(text: str) -> PublicKey:
     tags = parse_tag_list(text.encode("utf-8", "surrogateescape"))
     if tags.get(b"v", b"DKIM1") != b"DKIM1" or (b"v" in tags and next(iter(tags)) != b"v"):
         raise Refusal("the key's record is of another version")  # RFC 6376 3.6.1 v=
@@ -175,9 +170,6 @@ def _parsed(text: str) -> PublicKey:
     flags = _listed(tags.get(b"t", b""))
     key = _load(tags.get(b"k", b"rsa"), parse_base64(value, "p"))
     return PublicKey(key, is_testing=b"y" in flags, is_strict=b"s" in flags)
-
-
-_remembered = lru_cache(maxsize=1024)(_parsed)
 
 
 def _load(kind: bytes, data: bytes) -> RSAPublicKey | Ed25519PublicKey:

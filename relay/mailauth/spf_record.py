@@ -6,11 +6,11 @@ Knows nothing of messages and of the DNS; what a record means for one is `spf.py
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from relay.mailauth.spf_macro import parse_domain_spec, parse_macro_string
+from relay.remembered import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,6 @@ __all__ = ["MAX_RECORD_LENGTH", "Directive", "Record", "is_spf", "parse_record"]
 MAX_RECORD_LENGTH: Final = 8192
 """Longer ones count as mistaken: 512 bytes of DNS answer are what RFC 7208 3.4 hopes for."""
 
-_REMEMBERED_LENGTH: Final = 1024
 _QUALIFIERS: Final = {"+": "pass", "-": "fail", "~": "softfail", "?": "neutral"}
 _MODIFIER: Final = re.compile(r"([A-Za-z][A-Za-z0-9._-]*)=(.*)", re.ASCII | re.DOTALL)
 _MECHANISM: Final = re.compile(r"([+?~-]?)([A-Za-z0-9]+)([:/].*)?", re.ASCII | re.DOTALL)
@@ -59,13 +58,9 @@ def is_spf(text: str) -> bool:
     return text[:6].lower() == "v=spf1" and text[6:7] in {"", " "}
 
 
+@remembered(256, longest=1024)  # a record may become a hundred times as large as its text
 def parse_record(text: str) -> Record | str:
     """Read a record that `is_spf`; return what is wrong with it if anything is."""
-    # What is remembered is bounded: a record may become a hundred times as large as its text.
-    return _parse_again(text) if len(text) <= _REMEMBERED_LENGTH else _parse(text)
-
-
-def _parse(text: str) -> Record | str:
     if len(text) > MAX_RECORD_LENGTH:
         return f"the record is longer than {MAX_RECORD_LENGTH} characters"
     if not text.isascii():
@@ -81,9 +76,6 @@ def _parse(text: str) -> Record | str:
     except ValueError as error:
         return str(error)
     return Record(tuple(directives), modifiers.get("redirect"), modifiers.get("exp"))
-
-
-_parse_again = lru_cache(maxsize=256)(_parse)  # the same few senders again and again
 
 
 def _add_modifier(modifiers: dict[str, MacroString], name: str, value: str) -> None:

@@ -10,8 +10,7 @@ import hashlib
 import re
 import warnings
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -20,6 +19,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 
 from relay.errors import GatepostError
 from relay.pki.names import canonical_dns, canonical_email, canonical_uri
+from relay.remembered import remembered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,6 @@ PARSE_FAULTS = (
 )
 """What `cryptography` raises for certificates it cannot read."""
 
-_MAX_SHARED_BYTES: Final = 4096
 
 _PEM = re.compile(
     rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.+?-----END (?:X509 |TRUSTED )?CERTIFICATE-----",
@@ -185,6 +184,7 @@ class Certificate:
         return cast("_T", self._cache[key])
 
 
+@remembered(1024, longest=4096)
 def shared_certificate(der: bytes) -> Certificate:
     """Return the certificate of these bytes, the one made before if they have been seen lately.
 
@@ -192,11 +192,6 @@ def shared_certificate(der: bytes) -> Certificate:
     their certificates is read once. Only bytes are remembered here, never a decision. Large ones are left
     out, so that strangers cannot fill the memory.
     """
-    return _remembered(der) if len(der) <= _MAX_SHARED_BYTES else Certificate(der)
-
-
-@lru_cache(maxsize=1024)
-def _remembered(der: bytes) -> Certificate:
     return Certificate(der)
 
 
