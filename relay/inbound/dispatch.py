@@ -112,7 +112,7 @@ class Dispatch:
             reference=transaction.reference,
             now=services.clock.now(),
             tags=self._judging.tags,
-            reserved=services.policies.engine(case.listener, case.identity).tag_headers,
+            reserved=services.rules(case).tag_headers,
             results=results,
             forged=authentication.forged(block),
             hygiene=services.hygiene.get((case.listener, transaction.route.name)),

@@ -38,15 +38,15 @@ __all__ = [
 Fields = dict[str, object]
 
 
-def handshake(case: Case, decision: TrustDecision | None, refused: Reply | None) -> Fields:
-    """Return the fields of a finished handshake; `decision` is None where nobody was asked."""
+def handshake(case: Case, refused: Reply | None) -> Fields:
+    """Return the fields of a finished handshake; there is no decision where nobody was asked."""
     fields = _peer(case)
     if case.tls is not None:
         _add_tls(fields, case.tls)
         if case.tls.hello is not None:
             _add_offer(fields, case.tls.hello)
-    if decision is not None:
-        fields |= _decided(decision)
+    if case.decision is not None:
+        fields |= _decided(case.decision)
     if refused is not None:
         fields["reply"] = str(refused)
         fields["rule"] = "trust"

@@ -89,7 +89,7 @@ class Register:
         """Write down a handshake, who the peer turned out to be, and what it will be told if it is nobody."""
         case, services = self._case, self._services
         self._count_handshake()
-        fields = evidence.handshake(case, case.decision, refusal)
+        fields = evidence.handshake(case, refusal)
         if downgrades := await services.ledger.handshake(case):
             fields |= self._downgraded(downgrades)
         self.record("handshake", fields)

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from relay.inbound.signing import Signing
     from relay.mail.hygiene import Hygiene
     from relay.model import Restriction
+    from relay.policy.case import Case
     from relay.policy.check import Offload
     from relay.policy.consequences import Consequences
+    from relay.policy.engine import Engine
     from relay.policy.ledger import Ledger
     from relay.ports import (
         AuditSink,
@@ -75,6 +77,10 @@ class Services:
             max_errors=self.limits.max_errors,
         )
         object.__setattr__(self, "of_connection", limits)
+
+    def rules(self, case: Case) -> Engine:
+        """Return the rules in force for a session's peer, as it is known now."""
+        return self.policies.engine(case.listener, case.identity)
 
     def offer(self, *, starttls: bool) -> Extensions:
         """Return what EHLO is answered with: our own abilities, and of the rest what every next hop offers."""

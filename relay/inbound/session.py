@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
     from relay.inbound.services import Services
     from relay.model import Recipient
-    from relay.policy.engine import Engine
     from relay.policy.facts import Facts
     from relay.policy.verdict import Sanction, Verdict
     from relay.ports import ServerTls, Stream
@@ -209,7 +208,7 @@ class Session:
         reply, rule = self._ban(), "banned"
         fields: dict[str, object] = {}
         if reply is None:
-            verdict = await self._judging.judge(self._rules(), Stage.CONNECT)
+            verdict = await self._judging.judge(self._services.rules(self._case), Stage.CONNECT)
             if verdict.reply is None:
                 return True
             reply, rule = verdict.reply, verdict.rule
@@ -435,12 +434,9 @@ class Session:
 
     # --- the policy -------------------------------------------------------------------------
 
-    def _rules(self) -> Engine:
-        return self._services.policies.engine(self._listener.name, self._case.identity)
-
     async def _is_in_breach(self, stage: Stage) -> bool:
         """Ask the rules of a stage; what breaks one is refused, on record, with what follows."""
-        verdict = await self._judging.judge(self._rules(), stage)
+        verdict = await self._judging.judge(self._services.rules(self._case), stage)
         if self._services.feedback is not None and stage is Stage.MESSAGE:
             self._note(verdict.reply)
         if verdict.reply is None:

@@ -75,7 +75,7 @@ def test_a_handshake_shows_offer_outcome_and_decision() -> None:
     decision = TrustDecision(
         TrustStatus.UNPINNED, None, "no identity has its key", {"spki": "spki:sha256:00"}
     )
-    fields = evidence.handshake(facts(identity=None), decision, REFUSED)
+    fields = evidence.handshake(facts(identity=None, decision=decision), REFUSED)
     assert fields == {
         "listener": "partners",
         "peer_address": "192.0.2.1",
@@ -99,7 +99,7 @@ def test_a_handshake_shows_offer_outcome_and_decision() -> None:
 
 def test_a_handshake_with_a_known_peer_names_the_identity_and_no_refusal() -> None:
     decision = TrustDecision(TrustStatus.PINNED, Identity("acme"), "its key is pinned")
-    fields = evidence.handshake(facts(hello=""), decision, None)
+    fields = evidence.handshake(facts(hello="", decision=decision), None)
     assert fields["identity"] == "acme"
     assert not {"reply", "rule", "helo"} & fields.keys()
 
@@ -118,7 +118,7 @@ def test_lost_trust_shows_who_it_was_and_what_is_wrong_now() -> None:
 
 
 def test_a_handshake_where_nobody_is_asked_has_no_status() -> None:
-    assert "status" not in evidence.handshake(facts(), None, None)
+    assert "status" not in evidence.handshake(facts(), None)
 
 
 @pytest.mark.parametrize("hello", [None, HELLO])
@@ -186,10 +186,12 @@ def test_every_field_is_in_the_manual() -> None:
         True, Reply(250, "", ("Ok",)), "r", "h", Endpoint("10.0.0.1", 25), TLS, timedelta()
     )
     asked = facts(
-        recipient=Recipient(Address("bob", "example.org")), authors=(Address("x", "y.example"),)
+        decision=decision,
+        recipient=Recipient(Address("bob", "example.org")),
+        authors=(Address("x", "y.example"),),
     )
     used = (
-        evidence.handshake(asked, decision, REFUSED)
+        evidence.handshake(asked, REFUSED)
         | evidence.failed_handshake(asked, HELLO, "x")
         | evidence.refusal(asked, REFUSED, "x")
         | evidence.transaction(with_message(b"Message-ID: <x>\r\n\r\n"), finished(), delivery)
