@@ -36,7 +36,7 @@ class SuiteCase(NamedTuple):
 def load_cases() -> list[SuiteCase]:
     """Read all cases; none if the file is not there."""
     made = []
-    for scenario in read_vectors(VECTORS).get("scenarios", ()):
+    for scenario in read_vectors(VECTORS, "scenarios"):
         zones, failing = _read_zones(scenario["zonedata"])
         for name, test in scenario["tests"].items():
             made.append(_read_case(name, test, zones, failing))

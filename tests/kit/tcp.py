@@ -13,11 +13,22 @@ from relay.net.listener import open_sockets, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from relay.net.send_buffer import SendBuffer
     from relay.net.stream import TcpStream
 
-__all__ = ["Loopback", "tcp_pair"]
+__all__ = ["Holding", "Loopback", "tcp_pair"]
 
 _PATIENCE = timedelta(seconds=20)
+
+
+class Holding:
+    """Writes that hold everybody back until the test says otherwise."""
+
+    def __init__(self) -> None:
+        self.senders: list[SendBuffer] = []
+
+    def add(self, sender: SendBuffer) -> None:
+        self.senders.append(sender)
 
 
 class Loopback:

@@ -19,15 +19,19 @@ _BESIDE = Path(__file__).parents[2] / "../shared/vectors"
 _FOLDER = Path(os.environ.get("GATEPOST_VECTORS", _BESIDE))
 
 
-def read_vectors(name: str) -> dict[str, Any]:
-    """Return what a JSON file holds, compressed or not; nothing if it is not there."""
+def read_vectors(name: str, key: str) -> list[Any]:
+    """Return a list of a JSON file, compressed or not; an empty one if there is no such file.
+
+    Raises:
+        KeyError: there is such a file, but no such list in it.
+    """
     path = _FOLDER / name
     if not path.exists():
-        return {}
+        return []
     content = path.read_bytes()
-    found: dict[str, Any] = json.loads(
-        gzip.decompress(content) if path.suffix == ".gz" else content
-    )
+    found: list[Any] = json.loads(gzip.decompress(content) if path.suffix == ".gz" else content)[
+        key
+    ]
     return found
 
 

@@ -22,6 +22,7 @@ from relay.state.memory import MemoryStore
 from tests.kit.policy import FakePolicies
 from tests.kit.services import FakeNextHop, FakeRoute, World, listener
 from tests.kit.stream import stream_pair
+from tests.kit.turns import counting_turns
 
 ACME = Identity(name="acme", pins=("spki:sha256:" + "0" * 64,), senders=("@acme.example",))
 PINNED = TrustDecision(TrustStatus.PINNED, ACME, "the key is pinned", {"spki": "spki:sha256:00"})
@@ -169,23 +170,15 @@ def test_who_does_not_read_the_replies_is_not_listened_to_either(folder):
 
 
 def test_others_have_turns_while_much_that_was_sent_ahead_is_done(folder):
-    turns = 0
-
-    async def count():
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
     async def script(client, _session):
-        await client.enter()
-        counting = asyncio.create_task(count())
-        client.stream.send(b"MAIL FROM:<a@acme.example>\r\nRSET\r\n" * 1000 + b"QUIT\r\n")
-        replies = [await client.reply() for _ in range(2001)]
-        counting.cancel()
-        return replies
+        async def say_all():
+            client.stream.send(b"MAIL FROM:<a@acme.example>\r\nRSET\r\n" * 1000 + b"QUIT\r\n")
+            return [await client.reply() for _ in range(2001)]
 
-    _, replies = converse(script, tmp_path=folder)
+        await client.enter()
+        return await counting_turns(say_all())
+
+    _, (replies, turns) = converse(script, tmp_path=folder)
     assert replies[-1].startswith("221 ")
     assert turns > 100
 

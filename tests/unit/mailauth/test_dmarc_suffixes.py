@@ -23,7 +23,7 @@ def cases():
     """Names in lower case, each with the domain that is registered; None for a suffix, which nobody can register."""
     return [
         (dns_name(name), registered and dns_name(registered))
-        for name, registered in read_vectors(VECTORS).get("cases", ())
+        for name, registered in read_vectors(VECTORS, "cases")
         if name and not name.startswith(".")  # no names at all
     ]
 

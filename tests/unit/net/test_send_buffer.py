@@ -6,6 +6,7 @@ import pytest
 
 from relay.net.send_buffer import SendBuffer
 from tests.kit.pki import Authority
+from tests.kit.tcp import Holding
 from tests.kit.tls import client_tls, server_tls, shake_hands
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ class Transport:
         self.room -= 1
         if self.room == 0:
             self.buffer.pause()
-
-
-class Holding:
-    """Writes that hold everybody back until the test says otherwise."""
-
-    def __init__(self) -> None:
-        self.senders: list[SendBuffer] = []
-
-    def add(self, sender: SendBuffer) -> None:
-        self.senders.append(sender)
 
 
 def buffer() -> tuple[SendBuffer, Transport, Holding]:

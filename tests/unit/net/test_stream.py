@@ -20,11 +20,10 @@ from relay.net.channel import TlsChannel
 from relay.tls.profile import INTERMEDIATE, MODERN
 from tests.kit.client_hello import client_hello, in_records
 from tests.kit.pki import Authority
-from tests.kit.tcp import Loopback, tcp_pair
+from tests.kit.tcp import Holding, Loopback, tcp_pair
 from tests.kit.tls import client_tls, server_tls
 
 if TYPE_CHECKING:
-    from relay.net.send_buffer import SendBuffer
     from relay.net.stream import TcpStream
 
 CA = Authority()
@@ -94,24 +93,13 @@ def test_many_small_chunks_arrive_in_order(run) -> None:
     run(talk())
 
 
-class Holding:
-    """Writes that hold everybody back until the test says otherwise."""
-
-    def __init__(self, stream: TcpStream) -> None:
-        stream._send_buffer._writes = self
-        self.senders: list[SendBuffer] = []
-
-    def add(self, sender: SendBuffer) -> None:
-        self.senders.append(sender)
-
-
 @pytest.mark.parametrize("is_tls", [True, False])
 def test_the_end_goes_in_one_write_with_what_is_held_back(run, is_tls: bool) -> None:
     async def talk() -> None:
         async with tcp_pair() as (server, client):
             if is_tls:
                 await start_tls(server, client)
-            Holding(server)
+            server._send_buffer._writes = Holding()
             written = Written(server)
             server.send(b"250 OK\r\n")
             closing = asyncio.create_task(server.close(last_words=b"221 Bye\r\n"))
@@ -127,7 +115,7 @@ def test_the_end_goes_in_one_write_with_what_is_held_back(run, is_tls: bool) -> 
 def test_an_abort_sends_what_is_held_back_first(run) -> None:
     async def talk() -> None:
         async with tcp_pair() as (server, client):
-            holding = Holding(server)
+            holding = server._send_buffer._writes = Holding()
             server.send(b"421 Bye\r\n")
             server.abort()
             assert await client.receive() == b"421 Bye\r\n"

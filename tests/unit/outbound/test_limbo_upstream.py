@@ -71,7 +71,7 @@ DIFFERENT = {
 
 CASES = [
     pytest.param(case, id=case["id"])
-    for case in read_vectors(VECTORS).get("testcases", ())
+    for case in read_vectors(VECTORS, "testcases")
     if case["class"] in SCORED
 ]
 

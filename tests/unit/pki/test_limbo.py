@@ -27,7 +27,7 @@ SCORED = {"core", "crl", "dos", "pathbuilding"}
 
 CASES = [
     pytest.param(case, id=case["id"])
-    for case in read_vectors(VECTORS).get("testcases", ())
+    for case in read_vectors(VECTORS, "testcases")
     if case["class"] in SCORED
 ]
 

@@ -12,6 +12,7 @@ from relay.state.last_known import LastKnown
 from relay.state.memory import MemoryStore
 from relay.state.watching import Watcher
 from tests.kit.services import FakeClock
+from tests.kit.turns import counting_turns
 
 PEER = ip_address("192.0.2.7")
 NETWORK = "192.0.2.0/24"
@@ -247,18 +248,8 @@ def test_very_many_are_taken_up_in_slices():
     async def scenario(site):
         for number in range(1000):
             await site.store.restrict(site.ban(f"10.{number >> 8}.{number & 255}.0/24"))
-        turns = 0
-
-        async def count_turns():
-            nonlocal turns
-            while True:
-                turns += 1
-                await asyncio.sleep(0)
-
         late = Watcher(site.store, site.clock, lambda: None)
-        counting = asyncio.create_task(count_turns())
-        await late.start()
-        counting.cancel()
+        _, turns = await counting_turns(late.start())
         assert len(late.view) == 1000
         assert turns >= 4
 
