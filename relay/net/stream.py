@@ -293,8 +293,7 @@ class TcpStream(asyncio.Protocol):
         """Whether something waits to be sent, and still can be."""
         if self._problem:
             raise ConnectionLost(self._problem)
-        if self._deadline.has_passed:
-            raise DeadlinePassed("the peer was too slow")
+        self._check_deadline()
         return not self._send_buffer.is_low
 
     def _writable(self) -> asyncio.Future[None]:
